@@ -1,0 +1,306 @@
+"""What the log is made of: drafts, events, positions, extents, and the hash chain that holds them together.
+
+Owns: the canonical bytes, the hash, names of channels and ids. Knows nothing of trading, stores or sockets.
+Law: `hash = SHA-256(0x01, previous hash, canonical fields, SHA-256(salt, body))`, where the canonical fields are
+seq (8 bytes), ts in microseconds (8), version (4), all big-endian, then channel, epoch, type and id, each as a
+2-byte length and UTF-8. The first event of a log has 32 zero bytes for its previous hash. Test vectors: docs/protocol.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import secrets
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from struct import Struct
+from typing import Any
+
+import msgspec
+
+from catalyst_signals.errors import CatalystError, InvalidName
+
+ID_CHARS_MAX = 128
+NO_HASH = bytes(32)
+CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+_fixed = Struct(">QqI").pack
+_sha256 = hashlib.sha256
+_encode = msgspec.json.encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Draft:
+    """What a publisher says, ready to be stored.
+
+    `body` is the JSON of `{"data": ...}`, encoded once by us and never again. `draft_hash` is SHA-256 over what the
+    publisher sent, before any default of ours, so that an honest retry stays one after an upgrade.
+    """
+
+    type: str
+    id: str
+    body: bytes
+    draft_hash: bytes
+    version: int = 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batch:
+    """Drafts of one subject for one channel: all are stored or none. An empty batch opens the channel."""
+
+    channel: str
+    subject: str
+    drafts: Sequence[Draft]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Event:
+    """A draft that has been given a `seq` in a channel: immutable, hashed, kept.
+
+    `seq` counts from 1, `ts_us` is microseconds since 1970 UTC at commit. `body` and `salt` are empty once erased.
+    """
+
+    channel: str
+    epoch: str
+    seq: int
+    type: str
+    id: str
+    version: int
+    ts_us: int
+    salt: bytes
+    body: bytes
+    body_hash: bytes
+    prev: bytes
+    hash: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What the store says about one draft: where it stands, and whether it already stood there."""
+
+    seq: int
+    id: str
+    version: int
+    ts_us: int
+    duplicate: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Stored:
+    """A batch that is in the log at `durability`. `events` are the new ones only, in order."""
+
+    channel: str
+    epoch: str
+    receipts: Sequence[Receipt]
+    events: Sequence[Event]
+    durability: str
+
+
+@dataclass(frozen=True, slots=True)
+class Refused:
+    """A batch that changed nothing, and why."""
+
+    error: CatalystError
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """What stays of an id for ever, also when its event was dropped or erased."""
+
+    seq: int
+    subject: str
+    draft_hash: bytes
+    version: int
+    ts_us: int
+
+
+@dataclass(frozen=True, slots=True)
+class Epoch:
+    """A stretch of a log without rewinds. `last_before` and `hash_before` are where the epoch before it ended."""
+
+    name: str
+    first: int
+    last_before: int
+    hash_before: bytes
+    reason: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Extent:
+    """What a store holds of one channel.
+
+    `first` is the first kept seq (last + 1 when nothing is kept), `last` the newest (0 for none), `durable` the newest
+    that may be shown to anyone. `hash_before` is the hash before `first`, `hash_last` that of `last`.
+    """
+
+    channel: str
+    epochs: tuple[Epoch, ...]
+    first: int
+    last: int
+    durable: int
+    hash_before: bytes
+    hash_last: bytes
+
+    @property
+    def epoch(self) -> str:
+        """The present epoch's name."""
+        return self.epochs[-1].name
+
+
+@dataclass(frozen=True, slots=True)
+class Position:
+    """ "I am done with everything up to here": exclusive, so one resumes *after* it. `hash8` may be empty."""
+
+    channel: str
+    epoch: str
+    seq: int
+    hash8: str = ""
+
+    def __str__(self) -> str:
+        """As server-sent events carry it: `epoch:seq:hash8`."""
+        return f"{self.epoch}:{self.seq}:{self.hash8}"
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """A follower's place: everything up to `seq` is folded into `state`; `holder` has it until `until_us`."""
+
+    seq: int
+    state: bytes = b""
+    holder: str | None = None
+    until_us: int = 0
+
+
+@dataclass(slots=True)
+class Frame:
+    """An event as every subscriber gets it: JSON text, encoded once, and inside `ws` the same bytes as a WebSocket frame.
+
+    A frame comes from an event here or from another process's hint, so it knows only the first 8 hex digits of the hashes.
+    """
+
+    channel: str
+    epoch: str
+    seq: int
+    prev8: str
+    hash8: str
+    ws: bytes
+    head_bytes: int
+    _doc: dict[str, Any] | None = field(default=None, repr=False)
+
+    @property
+    def text(self) -> bytes:
+        """The event's JSON, without the WebSocket header."""
+        return self.ws[self.head_bytes :]
+
+    @property
+    def erased(self) -> bool:
+        """Whether the body is gone; a kept event ends in two braces, its own and its data's."""
+        return self.ws.endswith(b"true}")
+
+    @property
+    def doc(self) -> dict[str, Any]:
+        """The event decoded; what a filter looks at. Kept until `forget()`."""
+        if self._doc is None:
+            self._doc = msgspec.json.decode(self.ws[self.head_bytes :])
+        return self._doc
+
+    def forget(self) -> None:
+        """Let go of the decoded form; the ring keeps bytes only."""
+        self._doc = None
+
+
+def seal(draft: Draft, *, channel: str, epoch: str, seq: int, ts_us: int, prev: bytes) -> Event:
+    """Turn a draft into the event at `seq`: salt it, hash it, chain it to `prev`."""
+    salt = secrets.token_bytes(16)
+    body_hash = _sha256(salt + draft.body).digest()
+    digest = chain_hash(
+        prev, seq=seq, ts_us=ts_us, version=draft.version, channel=channel, epoch=epoch, type=draft.type, id=draft.id,
+        body_hash=body_hash,
+    )  # fmt: skip
+    return Event(
+        channel=channel, epoch=epoch, seq=seq, type=draft.type, id=draft.id, version=draft.version, ts_us=ts_us,
+        salt=salt, body=draft.body, body_hash=body_hash, prev=prev, hash=digest,
+    )  # fmt: skip
+
+
+def chain_hash(
+    prev: bytes, *, seq: int, ts_us: int, version: int, channel: str, epoch: str, type: str, id: str, body_hash: bytes
+) -> bytes:
+    """The 32-byte hash of an event, as the module's docstring lays it out."""
+    names = b"".join(
+        [len(raw).to_bytes(2, "big") + raw for raw in (channel.encode(), epoch.encode(), type.encode(), id.encode())]
+    )
+    return _sha256(b"".join((b"\x01", prev, _fixed(seq, ts_us, version), names, body_hash))).digest()
+
+
+def wrong_with(event: Event, *, after: Event | None = None) -> str | None:
+    """What is wrong with an event (or with its joint to the one before it), or None. An erased one keeps its joint."""
+    if after is not None and event.prev != after.hash:
+        return "its hash does not join the event before it"
+    if event.body and _sha256(event.salt + event.body).digest() != event.body_hash:
+        return "its body does not have the stored hash"
+    expected = chain_hash(
+        event.prev, seq=event.seq, ts_us=event.ts_us, version=event.version, channel=event.channel, epoch=event.epoch,
+        type=event.type, id=event.id, body_hash=event.body_hash,
+    )  # fmt: skip
+    return None if expected == event.hash else "its fields do not have the stored hash"
+
+
+def hash_of_draft(sent: Mapping[str, Any]) -> bytes:
+    """SHA-256 over what a publisher sent, as JSON with sorted keys: the order of keys does not make another draft."""
+    return _sha256(_encode(sent, order="sorted")).digest()
+
+
+def new_epoch_name() -> str:
+    """A name no log had before: 12 hex digits."""
+    return secrets.token_hex(6)
+
+
+def now_us() -> int:
+    """Microseconds since 1970 UTC by the wall clock."""
+    return time.time_ns() // 1000
+
+
+def iso(ts_us: int) -> str:
+    """RFC 3339 in UTC with microseconds: `2026-11-26T09:30:00.000123Z`."""
+    whole, micros = divmod(ts_us, 1_000_000)
+    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micros:06d}Z"
+
+
+def parse_iso(text: str) -> int | None:
+    """Microseconds since 1970 of an RFC 3339 time with an offset, or None if it is not one."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        return None
+    return round((moment.astimezone(UTC) - _EPOCH).total_seconds() * 1_000_000)
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def check_channel_name(name: object) -> str:
+    """`name` if it may name a channel; raises InvalidName saying what may."""
+    if isinstance(name, str) and CHANNEL_NAME.fullmatch(name):
+        return name
+    raise InvalidName(
+        "a channel name has 1 to 64 characters: a-z, 0-9, '.', '_' and '-', and starts with a letter or digit",
+        field="channel", got=name, allowed=CHANNEL_NAME.pattern,
+    )  # fmt: skip
+
+
+def check_id(name: object, field: str = "id") -> str:
+    """`name` if it may be a publisher's id; raises InvalidName saying what may. `~` is ours: it numbers versions."""
+    if not isinstance(name, str) or not name or len(name) > ID_CHARS_MAX:
+        raise InvalidName(
+            f"`{field}` is a text of 1 to {ID_CHARS_MAX} characters", field=field, got=name, allowed=f"1-{ID_CHARS_MAX} characters"
+        )
+    if "~" in name or not name.isprintable():
+        raise InvalidName(
+            f"`{field}` may not hold '~' or control characters", field=field, got=name, allowed="printable characters except '~'"
+        )
+    return name

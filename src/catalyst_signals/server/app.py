@@ -1,0 +1,232 @@
+"""The composition root: settings in, a running server out. The only place that builds anything.
+
+Owns: the order in which parts open and close, the bootstrap of the first key, the draining of a stopping process.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import signal
+import socket
+import sys
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from types import FrameType
+
+import msgspec
+import uvicorn
+from fastapi import FastAPI
+
+from catalyst_signals.auth import SCOPES
+from catalyst_signals.auth.api_keys import ApiKeys, new_key
+from catalyst_signals.brokers import BROKERS, Broker
+from catalyst_signals.errors import CatalystError, Conflict
+from catalyst_signals.events import Batch, Frame, iso, now_us
+from catalyst_signals.follow import Follower
+from catalyst_signals.hub import Fetch, Hub
+from catalyst_signals.projections import BUILT_IN, Key, Snapshot, SystemState, from_bytes, system_draft
+from catalyst_signals.publish import Publisher
+from catalyst_signals.retention import sweep
+from catalyst_signals.server import admin, api, inbox, logs, sse, status, stream
+from catalyst_signals.server.node import Node
+from catalyst_signals.server.protocol import HttpProtocol, SocketProtocol
+from catalyst_signals.server.requests import install_error_handlers
+from catalyst_signals.server.settings import Settings
+from catalyst_signals.stores import STORES, Store
+from catalyst_signals.urls import open_backend
+from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
+
+log = logging.getLogger("catalyst")
+
+STATE = "system-state"  # The follower whose snapshot a process starts from.
+SNAPSHOT_EVENTS = 500
+GOODBYE_S = 1.0  # Between `goaway` and the close: time for a client to leave by itself.
+
+
+@asynccontextmanager
+async def open_node(settings: Settings) -> AsyncIterator[Node]:
+    """Every part of a process, open and level with the log; closed in reverse order.
+
+    Raises:
+        Misconfigured: a setting cannot work; says which and what does.
+    """
+    async with AsyncExitStack() as stack:
+        store: Store = await stack.enter_async_context(open_backend(settings.store_url, STORES, setting="store_url"))
+        broker: Broker = await stack.enter_async_context(
+            open_backend(settings.broker_url, BROKERS, setting="broker_url")
+        )
+        for channel in BUILT_IN:
+            await store.append([Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[])])
+        hub = Hub(_fetch(store), ring_bytes=settings.ring_bytes, turn_ms=settings.turn_ms)
+        stack.push_async_callback(hub.close)
+        follower = Follower(store, broker, hub, poll_s=settings.poll_s)
+        state = await _system_state(store, hub)
+        follower.fold(SYSTEM_CHANNEL, state.fold)
+        await stack.enter_async_context(follower)
+        await follower.caught_up(SYSTEM_CHANNEL)
+        publisher = await stack.enter_async_context(Publisher(store, follower, broker, queue_max=settings.queue_max))
+        node = Node(settings, store, hub, follower, publisher, state, ApiKeys(state.keys))
+        for channel in state.channels:
+            await node.open_channel(channel)
+        node.first_key = await _bootstrap(node)
+        tasks = [asyncio.create_task(work) for work in (stream.tick_for_ever(node), _keep_house(node))]
+        stack.push_async_callback(_end, tasks)
+        yield node
+        await publisher.drain()
+        await _keep_snapshot(node)
+
+
+def _fetch(store: Store) -> Fetch:
+    async def fetch(channel: str, after: int, limit: int) -> list[Frame]:
+        return [frame_of(event) for event in await store.read(channel, after, limit)]
+
+    return fetch
+
+
+async def _system_state(store: Store, hub: Hub) -> SystemState:
+    """The state as of its last snapshot; the follower brings it level by folding what came after."""
+    kept = await store.kept(STATE, SYSTEM_CHANNEL)
+    extent = (await store.extents([SYSTEM_CHANNEL]))[SYSTEM_CHANNEL]
+    snapshot = from_bytes(kept.state) if kept.state else Snapshot(extent.epochs[0].name, 0, "00000000")
+    hub.open(SYSTEM_CHANNEL, snapshot.epoch, snapshot.seq, snapshot.hash8)
+    return SystemState(snapshot)
+
+
+async def _bootstrap(node: Node) -> str | None:
+    """The admin key of a log that has none yet. Of several first processes one wins, by the draft's id."""
+    if node.state.users:
+        return None
+    id, key, secret_hash = new_key(node.settings.key_env)
+    first = Key(id, "admin", SCOPES, ("*",), secret_hash, iso(now_us()))
+    draft = system_draft("key.created", msgspec.to_builtins(first), id="bootstrap")
+    try:
+        await node.publisher.publish(Batch(channel=SYSTEM_CHANNEL, subject="bootstrap", drafts=[draft]))
+    except Conflict:
+        return None
+    return key
+
+
+async def _keep_house(node: Node) -> None:
+    """Now and then: drop what channels no longer keep, keep a snapshot of the state."""
+    while True:
+        await asyncio.sleep(node.settings.retention_s)
+        try:
+            for channel in list(node.state.channels.values()):
+                if channel.age_s is not None or channel.count is not None:
+                    await sweep(node.store, channel, now_us())
+            await _keep_snapshot(node, every=SNAPSHOT_EVENTS)
+        except CatalystError as error:
+            log.warning("housekeeping will be tried again", extra={"reason": str(error)})
+
+
+async def _keep_snapshot(node: Node, every: int = 1) -> None:
+    kept = await node.store.kept(STATE, SYSTEM_CHANNEL)
+    seq = node.state.place[1]
+    if seq >= kept.seq + every:
+        await node.store.keep(STATE, SYSTEM_CHANNEL, seq, node.state.to_bytes(), was=kept.seq)
+
+
+async def _end(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+def build_app(node: Node) -> FastAPI:
+    """The HTTP face of a node."""
+    app = FastAPI(
+        title="Catalyst", version=status.version(),
+        description="Trading signals: numbered, kept, filtered, delivered exactly once and in order.",
+    )  # fmt: skip
+    app.state.node = node
+    install_error_handlers(app)
+    for part in (api, admin, sse, inbox, status, stream):
+        app.include_router(part.router)
+    return app
+
+
+class Server(uvicorn.Server):
+    """Uvicorn's server, but the first SIGTERM or Ctrl-C drains before it stops; a second one stops at once."""
+
+    def __init__(self, config: uvicorn.Config, node: Node) -> None:
+        super().__init__(config)
+        self._node = node
+        self._drain: asyncio.Task[None] | None = None
+        self._asked = False
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, and say so on standard output once requests can be served."""
+        await super().startup(sockets)
+        if self._node.first_key is not None:
+            _say(f"admin key: {self._node.first_key}")
+        host, port = self.servers[0].sockets[0].getsockname()[:2]
+        _say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """A signal: drain first. We exit cleanly, so it is not raised again afterwards."""
+        if self._asked:
+            self.should_exit = True
+            self.force_exit = sig == signal.SIGINT
+        self._asked = True
+
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: start the drain that was asked for, exit when it is over."""
+        if self._asked and self._drain is None:
+            self._drain = asyncio.create_task(self._drained())
+        if self._drain is not None and self._drain.done():
+            self.should_exit = True
+        return await super().on_tick(counter)
+
+    async def _drained(self) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self._node.settings.drain_s / 2):
+                await drain(self._node)
+
+
+async def drain(node: Node) -> None:
+    """Refuse what is new, finish what was accepted, tell everyone where they stand and to come back, spread out."""
+    node.draining = True
+    log.info("draining")
+    await node.publisher.drain()
+    await asyncio.sleep(0)
+    connections = node.every_connection()
+    spread_s = 1 + len(connections) / 1000
+    for connection in connections:
+        connection.goodbye(random.uniform(0.2, spread_s))
+    if connections or node.streams:
+        await asyncio.sleep(GOODBYE_S)
+
+
+def _say(line: str) -> None:
+    sys.stdout.write(line + "\n")
+    sys.stdout.flush()
+
+
+async def serve(settings: Settings) -> None:
+    """Run until told to stop.
+
+    Raises:
+        Misconfigured: before anything listens.
+    """
+    async with open_node(settings) as node:
+        config = uvicorn.Config(
+            build_app(node), host=settings.host, port=settings.port, workers=1, loop="none", lifespan="off",
+            http=type("Http", (HttpProtocol,), {"head_s": settings.head_s}), ws=SocketProtocol,
+            ws_max_size=settings.message_bytes, ws_ping_interval=None, ws_per_message_deflate=False,
+            access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
+            timeout_graceful_shutdown=max(1, int(settings.drain_s / 2)), backlog=4096,
+        )  # fmt: skip
+        await Server(config, node).serve()
+
+
+def run(settings: Settings) -> None:
+    """`catalyst serve`: the event loop, the log, and the server on it."""
+    logs.install(settings.log_level)
+    try:
+        import uvloop
+    except ModuleNotFoundError:  # Not on every platform; asyncio's own loop passes the same tests.
+        asyncio.run(serve(settings))
+    else:
+        uvloop.run(serve(settings))

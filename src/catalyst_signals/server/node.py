@@ -1,0 +1,206 @@
+"""One running process: its parts, and the few things that need several of them at once.
+
+Owns: who is connected, what a caller may do, how signals and administration reach the log. Knows nothing of HTTP.
+Law: rights are those of the moment of use, and none at all when the `system` channel cannot be confirmed for `trust_s`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from catalyst_signals.auth import Principal
+from catalyst_signals.auth.api_keys import ApiKeys
+from catalyst_signals.errors import Draining, Forbidden, Unauthenticated, Unavailable, UnknownChannel
+from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, now_us
+from catalyst_signals.filters import EVERYTHING, Filter, parse
+from catalyst_signals.follow import Follower
+from catalyst_signals.hub import Hub
+from catalyst_signals.limits import Limiter
+from catalyst_signals.projections import SystemState, key_is_good, system_draft
+from catalyst_signals.publish import Publisher
+from catalyst_signals.server.settings import Settings
+from catalyst_signals.session import Standing, resume
+from catalyst_signals.signals import check_not_expired
+from catalyst_signals.stores import Store
+from catalyst_signals.tape import Tape
+from catalyst_signals.wire import SYSTEM_CHANNEL, decode
+
+if TYPE_CHECKING:
+    from catalyst_signals.server.stream import Connection
+
+RESERVED = (SYSTEM_CHANNEL, "ingest")
+
+
+@dataclass
+class Node:
+    """Everything a request needs, opened by app.py."""
+
+    settings: Settings
+    store: Store
+    hub: Hub
+    follower: Follower
+    publisher: Publisher
+    state: SystemState
+    keys: ApiKeys
+    first_key: str | None = None
+    draining: bool = False
+    connections: dict[str, set[Connection]] = field(default_factory=dict)  # By key id; "" has not authenticated yet.
+    streams: int = 0
+    id: str = field(default_factory=lambda: secrets.token_hex(4))
+    started_s: float = field(default_factory=time.monotonic)
+
+    def __post_init__(self) -> None:
+        self.ingest_limit = Limiter(self.settings.ingest_rate, self.settings.ingest_burst)
+        self.state.watch(self._key_changed)
+
+    # -- who ----------------------------------------------------------------------------------------------------
+
+    def authenticate(self, credential: str | None) -> Principal:
+        """Who is asking.
+
+        Raises:
+            Unauthenticated: nobody we know.
+            Draining, Unavailable: nobody is let in now.
+        """
+        self.check_open()
+        if not credential:
+            raise Unauthenticated()
+        principal = self.keys.authenticate(credential)
+        if principal is None:
+            raise Unauthenticated("this is not a Catalyst API key; they begin with `cat_`")
+        return principal
+
+    def check_open(self) -> None:
+        """Raise Draining or Unavailable when nobody is let in now."""
+        if self.draining:
+            raise Draining(retry_after_s=1)
+        self.check_trust()
+
+    def check_trust(self) -> None:
+        """Raise Unavailable when keys could have been revoked without our hearing of it."""
+        seen_s = self.follower.confirmed_s
+        if seen_s is None or asyncio.get_running_loop().time() - seen_s > max(
+            self.settings.trust_s, 2 * self.settings.poll_s
+        ):
+            raise Unavailable("the store has not confirmed who may do what; try again in a moment", retry_after_s=1)
+
+    def still(self, principal: Principal) -> Principal:
+        """The same key with the rights it has now.
+
+        Raises:
+            Unauthenticated: it has none any more.
+        """
+        key = self.state.keys.get(principal.key_id)
+        if key is None or not key_is_good(key):
+            raise Unauthenticated("this API key was revoked or has expired")
+        return principal
+
+    def _key_changed(self, key_id: str) -> None:
+        for connection in list(self.connections.get(key_id, ())):
+            connection.turn_out(Unauthenticated("this API key was revoked"))
+
+    def every_connection(self) -> list[Connection]:
+        """All open WebSockets."""
+        return [connection for group in self.connections.values() for connection in group]
+
+    # -- what ---------------------------------------------------------------------------------------------------
+
+    def tape(self, principal: Principal, channel: str) -> Tape:
+        """The tape of a channel this key may see.
+
+        Raises:
+            InvalidName, UnknownChannel, Forbidden: there is none, or not for this key.
+            HistoryRewritten: the channel is stopped.
+        """
+        check_channel_name(channel)
+        if not principal.may_use(channel):
+            raise Forbidden(
+                f"this key may not use the channel `{channel}`",
+                field="channel",
+                got=channel,
+                allowed=list(principal.channels),
+            )
+        tape = self.hub.tapes.get(channel)
+        if tape is None or channel not in self.state.channels:
+            raise UnknownChannel(field="channel", got=channel)
+        if tape.stopped is not None:
+            raise tape.stopped
+        return tape
+
+    def visible(self, principal: Principal) -> list[str]:
+        """The channels this key may see, of those there are."""
+        return [name for name in sorted(self.state.channels) if name in self.hub.tapes and principal.may_use(name)]
+
+    def filter_for(self, principal: Principal, source: object) -> Filter:
+        """What a subscriber asks for, within what their key is entitled to."""
+        asked = parse(source) if source is not None else EVERYTHING
+        return principal.filter.both(asked) if principal.filter is not None else asked
+
+    async def place_to_resume(
+        self, tape: Tape, *, after: int | None, epoch: str | None, hash8: str | None
+    ) -> tuple[int, str, str | None]:
+        """Where to go on: (seq, epoch there, hash8 there if known).
+
+        Raises:
+            PositionLost: not exactly there; says what is void and where one could.
+        """
+        standing = self.standing(tape)
+        if after is not None and after > standing.head:
+            await self.follower.caught_up(tape.channel)
+            standing = self.standing(tape)
+        known8 = standing.hash8_at(after) if after is not None else standing.head8
+        if after is not None and hash8 is not None and known8 is None and standing.first <= after <= standing.head:
+            page = await self.hub.page(tape, after - 1)
+            known8 = next((f.hash8 for f in page.frames if f.seq == after), None)
+        seq = resume(standing, after=after, epoch=epoch, hash8=hash8, known8=known8)
+        return seq, standing.epoch_at(seq), known8
+
+    def standing(self, tape: Tape) -> Standing:
+        """The log of a channel as a resuming client meets it."""
+        extent = self.follower.extents[tape.channel]
+        return Standing(extent.epochs, extent.first, extent.hash_before[:4].hex(), tape.done, tape.done8)
+
+    # -- doing --------------------------------------------------------------------------------------------------
+
+    def may_publish(self, principal: Principal, channel: str) -> None:
+        """Pass, or raise why this key may not publish here."""
+        principal.require("publish")
+        self.tape(principal, channel)
+        if channel in RESERVED:
+            raise Forbidden(f"`{channel}` is written by the server alone", field="channel", got=channel)
+
+    async def check_fresh(self, channel: str, drafts: Sequence[Draft]) -> None:
+        """Refuse what is expired already, unless it is a retry of something known, which is answered first.
+
+        Raises:
+            InvalidDraft: names `expires_at`.
+        """
+        late = {d.id: refusal for d in drafts if (refusal := expired(d)) is not None}
+        known = await self.store.find(channel, list(late)) if late else {}
+        for id, refusal in late.items():
+            if id not in known:
+                raise refusal
+
+    async def administer(self, principal: Principal, type: str, data: dict[str, Any], id: str | None = None) -> Stored:
+        """Say something in the `system` channel; when this returns, this process has folded it."""
+        return await self.publisher.publish(
+            Batch(channel=SYSTEM_CHANNEL, subject=principal.subject, drafts=[system_draft(type, data, id)])
+        )
+
+    async def open_channel(self, name: str) -> None:
+        """Make a channel's log, if it has none, and a tape for it."""
+        if name not in self.hub.tapes:
+            await self.publisher.publish(Batch(channel=name, subject=SYSTEM_CHANNEL, drafts=[]))
+            await self.follower.poll()
+
+
+def expired(draft: Draft) -> Any:
+    """The refusal of a draft whose time is over, or None; decodes only drafts that have such a time."""
+    if b'"expires_at"' not in draft.body:
+        return None
+    return check_not_expired(decode(draft.body)["data"], now_us())

@@ -1,0 +1,280 @@
+"""The two Uvicorn protocol classes: HTTP with a deadline for its head, a WebSocket that is ours after the handshake.
+
+Owns: the transport of a connection, the closing handshake, what Uvicorn's classes would do otherwise. Knows nothing of
+signals. FastAPI does the handshake and the authentication; then `adopt` gives the connection an owner, the ASGI task
+ends, and messages reach the owner by call. Uvicorn is pinned to a minor version; tests/unit/test_protocol.py lists
+every attribute of it that is touched here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import socket
+from typing import Any, Protocol
+
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.utils import ClientDisconnected
+from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
+from websockets.exceptions import InvalidState, PayloadTooBig
+from websockets.frames import Frame
+
+from catalyst_signals.errors import CatalystError, Draining, InvalidJson, InvalidRequest, TooLarge
+from catalyst_signals.wire import error_message
+
+log = logging.getLogger("catalyst.socket")
+
+WRITE_BUFFER_BYTES = 16 << 10  # Pushback after about 200 usual events instead of 14,000 (measured, docs/decisions).
+LINGER_S = 1.0  # What is in flight is read off this long, so that our last words are not lost to a reset.
+NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
+
+
+class Owner(Protocol):
+    """Who gets an adopted connection's messages."""
+
+    def received(self, text: str) -> None:
+        """A whole text message."""
+
+    def heard(self) -> None:
+        """Anything at all came in."""
+
+    def paused(self) -> None:
+        """The transport takes no more for now."""
+
+    def resumed(self) -> None:
+        """The transport takes more again."""
+
+    def closing(self) -> None:
+        """Nothing may be written any more; may be called more than once."""
+
+    def lost(self) -> None:
+        """The connection is gone."""
+
+
+class SocketProtocol(WebSocketsSansIOProtocol):
+    """One WebSocket. Until `adopt` it is Uvicorn's; after it, ours."""
+
+    owner: Owner | None = None
+    failed = False
+
+    def handle_connect(self, event: Any) -> None:
+        """Let the endpoint find its protocol object."""
+        super().handle_connect(event)
+        if hasattr(self, "scope"):
+            extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+            extensions["catalyst.socket"] = self
+
+    def adopt(self, owner: Owner) -> None:
+        """From here on `owner` has this connection; the ASGI task may end."""
+        self.owner = owner
+        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        raw = self.transport.get_extra_info("socket")
+        if raw is not None and raw.family != socket.AF_UNIX:
+            raw.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, WRITE_BUFFER_BYTES)
+
+    def write(self, data: bytes) -> None:
+        """Write bytes that are already framed."""
+        self.transport.write(data)
+
+    def ping(self) -> None:
+        """Ask whether anyone is there; any answer is heard."""
+        if not self.close_sent:
+            self.conn.send_ping(b"")
+            self.transport.write(b"".join(self.conn.data_to_send()))
+
+    def hold_reading(self, hold: bool) -> None:
+        """Stop reading from a client that has too much in flight, and go on."""
+        if not self.transport.is_closing():
+            (self.transport.pause_reading if hold else self.transport.resume_reading)()
+
+    def close(self, code: int, reason: str, *, linger_s: float = LINGER_S) -> None:
+        """Say why, and close; whoever does not answer is cut off after `linger_s`."""
+        if self.close_sent:
+            return
+        self._owner_closing()
+        try:
+            self.conn.send_close(code, reason[:120])
+        except InvalidState:
+            pass
+        else:
+            self.transport.write(b"".join(self.conn.data_to_send()))
+        self.close_sent = True
+        self.close_timer = self.loop.call_later(linger_s, self.transport.abort)
+
+    def refuse(self, error: CatalystError, code: int) -> None:
+        """The error as a message, then a close with its name: for what no connection survives."""
+        self.failed = True
+        self._owner_closing()
+        self.transport.write(error_message(error))
+        if not self.close_sent:
+            if self.conn.close_sent is None:
+                self.conn.fail(code, error.message[:120])
+            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.close_sent = True
+        self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
+
+    def _owner_closing(self) -> None:
+        if self.owner is not None:
+            self.owner.closing()
+
+    # -- what Uvicorn calls -----------------------------------------------------------------------------------------
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes from the client; after a failure they are read off and forgotten."""
+        if self.failed:
+            return
+        if self.owner is not None:
+            self.owner.heard()
+        super().data_received(data)
+
+    def handle_parser_exception(self) -> None:
+        """A frame that breaks the protocol, or a message that is too large."""
+        if self.owner is None:
+            super().handle_parser_exception()
+            return
+        too_big = isinstance(self.conn.parser_exc, PayloadTooBig)
+        limit = self.config.ws_max_size
+        error: CatalystError = InvalidRequest("this is not a valid WebSocket frame (RFC 6455)")
+        if too_big:
+            error = TooLarge(f"a message may have {limit} bytes", field="message", allowed=limit)
+        self.refuse(error, 1009 if too_big else 1002)
+
+    def send_receive_event_to_app(self) -> None:
+        """A whole message: to the owner by call, before adoption to the endpoint."""
+        if self.owner is None:
+            super().send_receive_event_to_app()
+            return
+        data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
+        self.frames = []
+        if self.close_sent:
+            return
+        if self.curr_msg_data_type != "text":
+            self.refuse(InvalidRequest("messages are JSON text, not binary", got="binary", allowed="text"), 1003)
+            return
+        try:
+            text = str(data, "utf-8")
+        except UnicodeDecodeError as bad:
+            self.refuse(
+                InvalidJson(f"the message is not valid UTF-8: byte {bad.start} is 0x{data[bad.start]:02x}"), 1007
+            )
+            return
+        self.owner.received(text)
+
+    def handle_pong(self, event: Frame) -> None:
+        """Heard already; our pings need no bookkeeping."""
+        if self.owner is None:
+            super().handle_pong(event)
+
+    def handle_close(self, event: Frame) -> None:
+        """The client closes, or answers our close."""
+        self._owner_closing()
+        super().handle_close(event)
+
+    def pause_writing(self) -> None:
+        """The transport pushes back."""
+        super().pause_writing()
+        if self.owner is not None:
+            self.owner.paused()
+
+    def resume_writing(self) -> None:
+        """The transport takes more."""
+        super().resume_writing()
+        if self.owner is not None:
+            self.owner.resumed()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone, for whatever reason."""
+        super().connection_lost(exc)
+        if self.owner is not None:
+            self.owner.lost()
+            self.owner = None
+
+    def shutdown(self) -> None:
+        """The last thing Uvicorn calls: whoever is still here is told to come back."""
+        if self.owner is not None:
+            self.close(Draining.close_code, "the server is restarting", linger_s=0.05)
+        else:
+            super().shutdown()
+
+    async def run_asgi(self) -> None:
+        """The endpoint's task; its return closes the connection only if nobody adopted it."""
+        try:
+            await self.app(self.scope, self.receive, self.send)
+        except ClientDisconnected:
+            pass
+        except Exception:
+            self.logger.exception("the WebSocket endpoint failed")
+            self.send_500_response()
+        if self.owner is None and self.close_timer is None:
+            self.transport.close()
+        elif self.owner is not None:
+            self._forget_the_handshake()
+
+    def _forget_the_handshake(self) -> None:
+        """What only the handshake needed: several KiB a connection."""
+        for name in ("scope", "request", "response", "queue"):
+            self.__dict__.pop(name, None)
+        self.queue = _Nothing()  # type: ignore[assignment]
+
+
+class _Nothing:
+    """Where Uvicorn's bookkeeping for the endpoint goes once there is no endpoint."""
+
+    __slots__ = ()
+
+    def put_nowait(self, item: object) -> None:
+        """Forget it."""
+
+
+class HttpProtocol(HttpToolsProtocol):
+    """HTTP/1.1 whose clients have `head_s` to send a request head. The body's deadline is where the body is read."""
+
+    head_s = 10.0
+    head_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """A client: the clock runs."""
+        super().connection_made(transport)
+        self._start_clock()
+
+    def on_message_begin(self) -> None:
+        """Another request on the same connection."""
+        super().on_message_begin()
+        self._start_clock()
+
+    def on_headers_complete(self) -> None:
+        """The head is here."""
+        self._stop_clock()
+        super().on_headers_complete()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Gone."""
+        self._stop_clock()
+        super().connection_lost(exc)
+
+    def send_400_response(self, msg: str) -> None:
+        """What is no HTTP gets one answer, in our own form."""
+        body = b'{"error":"request_invalid","message":"this is not a valid HTTP request","retry":false}'
+        self._answer_and_close(b"400 Bad Request", body)
+
+    def _start_clock(self) -> None:
+        if self.head_timer is None:
+            self.head_timer = self.loop.call_later(self.head_s, self._late)
+
+    def _stop_clock(self) -> None:
+        if self.head_timer is not None:
+            self.head_timer.cancel()
+            self.head_timer = None
+
+    def _late(self) -> None:
+        self.head_timer = None
+        body = b'{"error":"request_invalid","message":"the request head took too long","retry":true}'
+        self._answer_and_close(b"408 Request Timeout", body)
+
+    def _answer_and_close(self, status: bytes, body: bytes) -> None:
+        if not self.transport.is_closing():
+            self.transport.write(
+                b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
+                % (status, len(body), body)
+            )
+            self.transport.close()

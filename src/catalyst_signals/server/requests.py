@@ -1,0 +1,161 @@
+"""What every endpoint does with a request before its own work: who asks, from where, and what is in the body.
+
+Owns: reading credentials and bodies with their limits, turning our errors into responses. Knows nothing of signals.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
+
+import msgspec
+from fastapi import FastAPI, Request
+from fastapi.responses import JSONResponse, Response
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, HTTPConnection
+
+from catalyst_signals.auth import Principal
+from catalyst_signals.errors import CatalystError, Forbidden, InvalidRequest, NotFound, TooLarge, Unauthenticated
+from catalyst_signals.server.node import Node
+from catalyst_signals.wire import decode, encode
+
+log = logging.getLogger("catalyst.http")
+T = TypeVar("T")
+
+
+def node_of(connection: HTTPConnection) -> Node:
+    """The process this request came to."""
+    node: Node = connection.app.state.node
+    return node
+
+
+def principal_of(request: HTTPConnection, scope: str) -> Principal:
+    """Who asks, if they have `scope`.
+
+    Raises:
+        Unauthenticated, Forbidden: they do not.
+    """
+    check_origin(request, node_of(request).settings.allowed_origins)
+    principal = node_of(request).authenticate(bearer(request))
+    principal.require(scope)
+    return principal
+
+
+def bearer(connection: HTTPConnection) -> str | None:
+    """The key in the Authorization header, or None without one.
+
+    Raises:
+        Unauthenticated: there is one, but not a bearer's.
+    """
+    header = connection.headers.get("authorization")
+    if header is None:
+        return None
+    kind, _, credential = header.partition(" ")
+    if kind.lower() != "bearer" or not credential.strip():
+        raise Unauthenticated("the Authorization header reads `Bearer cat_...`")
+    return credential.strip()
+
+
+def check_origin(connection: HTTPConnection, allowed: list[str]) -> None:
+    """A browser's page may talk to us only from our own host or from one the operator named.
+
+    Raises:
+        Forbidden: it is a page of somebody else's.
+    """
+    origin = connection.headers.get("origin")
+    if origin is None or origin in allowed:
+        return
+    host = urlsplit(origin).netloc.lower()
+    if not host or host != connection.headers.get("host", "").lower():
+        raise Forbidden(
+            "pages of this origin may not connect; the operator can allow it with CATALYST_ALLOWED_ORIGINS",
+            field="Origin", got=origin,
+        )  # fmt: skip
+
+
+async def body_of(request: Request) -> bytes:
+    """The whole body, within its limits of size and time.
+
+    Raises:
+        TooLarge: as soon as it is, whatever was announced.
+        InvalidRequest: it took too long.
+    """
+    settings = node_of(request).settings
+    parts: list[bytes] = []
+    size = 0
+    try:
+        async with asyncio.timeout(settings.body_s):
+            async for part in request.stream():
+                size += len(part)
+                if size > settings.body_bytes:
+                    raise TooLarge(
+                        f"a body may have {settings.body_bytes} bytes", field="body", allowed=settings.body_bytes
+                    )
+                parts.append(part)
+    except TimeoutError:
+        raise InvalidRequest(f"the body took longer than {settings.body_s:g} s", field="body") from None
+    except ClientDisconnect:
+        raise InvalidRequest("the client went away before its body was complete", field="body") from None
+    return b"".join(parts)
+
+
+async def json_of(request: Request, shape: type[T]) -> T:
+    """The body as JSON of a given shape; an unknown field is an error that names it.
+
+    Raises:
+        InvalidJson, InvalidRequest: it is not.
+    """
+    content = decode(await body_of(request) or b"{}")
+    try:
+        return msgspec.convert(content, shape)
+    except msgspec.ValidationError as fault:
+        text, _, path = str(fault).partition(" - at `$")
+        field = path.rstrip("`").lstrip(".") or (text.split("`")[1] if "field `" in text else None)
+        raise InvalidRequest(f"the body does not fit: {fault}", field=field) from None
+
+
+def json_response(content: Any, status: int = 200, headers: dict[str, str] | None = None) -> Response:
+    """An answer in JSON."""
+    return Response(encode(content), status, headers, media_type="application/json")
+
+
+def error_response(error: CatalystError) -> Response:
+    """A refusal, with `Retry-After` when it knows."""
+    headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
+    if "retry_after_s" in error.extra:
+        headers["Retry-After"] = str(max(1, round(error.extra["retry_after_s"])))
+    return JSONResponse(error.as_dict(), error.status, headers)
+
+
+def install_error_handlers(app: FastAPI) -> None:
+    """Every refusal in one form, also those of the framework."""
+
+    async def ours(request: Request, error: Exception) -> Response:
+        assert isinstance(error, CatalystError)
+        return error_response(error)
+
+    async def frameworks(request: Request, error: Exception) -> Response:
+        assert isinstance(error, HTTPException)
+        if error.status_code == 404:
+            return error_response(
+                NotFound("there is nothing at this path; /docs lists what there is", got=_template(request))
+            )
+        name = "method_not_allowed" if error.status_code == 405 else "request_invalid"
+        content = {"error": name, "message": str(error.detail), "retry": False}
+        return JSONResponse(content, error.status_code, error.headers)
+
+    async def bugs(request: Request, error: Exception) -> Response:
+        log.error("a request failed in a way it should not", exc_info=error, extra={"route": _template(request)})
+        return error_response(CatalystError("something went wrong in the server; its log says what"))
+
+    app.add_exception_handler(CatalystError, ours)
+    app.add_exception_handler(HTTPException, frameworks)
+    app.add_exception_handler(Exception, bugs)
+
+
+def _template(request: Request) -> str:
+    """The route as it was declared: a path may hold a secret, a template never does."""
+    route = request.scope.get("route")
+    return getattr(route, "path", "an unknown path")

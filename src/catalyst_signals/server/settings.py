@@ -1,0 +1,90 @@
+"""Every setting of the server, in one flat place, with its unit in its name.
+
+Owns: names, defaults, and where they are read from: command-line flags, then `CATALYST_*`, then `catalyst.toml`.
+"""
+
+from __future__ import annotations
+
+import platform
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, Field
+from pydantic_settings import (
+    BaseSettings,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    TomlConfigSettingsSource,
+)
+
+
+def split_commas(value: object) -> object:
+    """`a, b` as a list, for settings that stand in the environment."""
+    return [part.strip() for part in value.split(",") if part.strip()] if isinstance(value, str) else value
+
+
+class Settings(BaseSettings):
+    """What `catalyst serve` can be told. An unknown name in `catalyst.toml` is an error."""
+
+    model_config = SettingsConfigDict(env_prefix="CATALYST_", toml_file="catalyst.toml", extra="forbid", frozen=True)
+
+    host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every one of this machine.")
+    port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    store_url: str = Field("sqlite:///catalyst.db", description="Where the log is kept: `sqlite:///FILE` or `memory:`.")
+    broker_url: str = Field(
+        "memory:", description="How other processes are told that the log grew: `memory:` for one process."
+    )
+    node: str = Field(default_factory=platform.node, description="This process's name, in `welcome` and in logs.")
+    key_env: str = Field(
+        "live",
+        pattern="^[a-z0-9]{1,12}$",
+        description="The word in the keys made here: `cat_live_...`, so that a test key shows.",
+    )
+    allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(
+        default_factory=list,
+        description="Web pages of other hosts that may connect from a browser, as `https://host`, with commas between.",
+    )
+    log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="How much is logged.")
+    ring_bytes: int = Field(64 << 20, ge=1 << 20, description="Memory for recent events of all channels together.")
+    turn_ms: float = Field(4, gt=0, le=100, description="How long deliveries may hold the event loop at once.")
+    poll_s: float = Field(
+        1.0, gt=0, le=60, description="How often the store is asked whether it has more than was heard of."
+    )
+    queue_max: int = Field(
+        10_000, ge=1, description="Drafts that may wait to be stored; beyond it publishing answers 503."
+    )
+    position_s: int = Field(10, ge=1, le=60, description="How often a subscriber is told through where it is complete.")
+    message_bytes: int = Field(
+        65_536, ge=1024, le=4 << 20, description="The largest WebSocket message a client may send."
+    )
+    body_bytes: int = Field(4 << 20, ge=1024, description="The largest body of a REST request.")
+    publishes_in_flight: int = Field(
+        64, ge=1, description="Publishes of one WebSocket that may be unanswered; then it is not read."
+    )
+    head_s: float = Field(10, gt=0, description="How long a client may take to send its request head.")
+    body_s: float = Field(30, gt=0, description="How long a client may take to send its request body.")
+    auth_s: float = Field(5, gt=0, description="How long a WebSocket may stay without a key.")
+    silent_s: float = Field(
+        40, gt=0, description="A WebSocket that takes messages but was not heard for this long is dead."
+    )
+    stall_s: float = Field(
+        600, gt=0, description="How long a WebSocket that takes no messages is kept before it is closed."
+    )
+    trust_s: float = Field(5, gt=0, description="How long keys are trusted without the store confirming them.")
+    drain_s: float = Field(10, gt=0, description="How long a stopping server takes at most.")
+    ingest_rate: float = Field(20, gt=0, description="Webhooks a second for each ingest secret.")
+    ingest_burst: int = Field(200, ge=1, description="Webhooks at once for each ingest secret.")
+    retention_s: float = Field(60, gt=0, description="How often events that a channel no longer keeps are dropped.")
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource, *_: Any, **__: Any,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:  # fmt: skip
+        """Flags win over the environment, the environment over the file."""
+        return init_settings, env_settings, TomlConfigSettingsSource(settings_cls)
+
+    def model_post_init(self, context: Any) -> None:
+        """Settings that contradict each other are found at start, not in the night."""
+        if self.message_bytes > self.body_bytes:
+            raise ValueError("message_bytes may not be larger than body_bytes")

@@ -1,0 +1,102 @@
+"""`GET /v1/channels/{channel}/stream`: the same events as server-sent events, for `curl` and browsers.
+
+Owns: the framing and one small coroutine a client. Not the fast path: it pages a cursor, but through ASGI.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+from fastapi import APIRouter, Request
+from fastapi.responses import StreamingResponse
+
+from catalyst_signals.auth import Principal
+from catalyst_signals.errors import CatalystError, InvalidRequest
+from catalyst_signals.events import Position
+from catalyst_signals.filters import Filter
+from catalyst_signals.pages import wants
+from catalyst_signals.server.node import Node
+from catalyst_signals.server.requests import node_of, principal_of
+from catalyst_signals.tape import Tape
+from catalyst_signals.wire import encode
+
+router = APIRouter(prefix="/v1")
+
+
+@router.get("/channels/{channel}/stream", tags=["signals"])
+async def stream(
+    channel: str, request: Request, filter: str | None = None, after: int | None = None
+) -> StreamingResponse:
+    """Signals as they come; `Last-Event-ID` (or `after`) resumes, `id:` alone is the heartbeat and moves the place."""
+    node = node_of(request)
+    principal = principal_of(request, "subscribe")
+    tape = node.tape(principal, channel)
+    wanted = node.filter_for(principal, filter)
+    last = request.headers.get("last-event-id")
+    asked = _position(channel, last) if last else Position(channel, "", after) if after is not None else None
+    seq, epoch, hash8 = await node.place_to_resume(
+        tape,
+        after=asked.seq if asked is not None else None,
+        epoch=(asked.epoch or None) if asked is not None else None,
+        hash8=(asked.hash8 or None) if asked is not None else None,
+    )
+    start = Position(channel, epoch, seq, hash8 or "")
+    headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+    return StreamingResponse(
+        _events(node, principal, tape, wanted, start), media_type="text/event-stream", headers=headers
+    )
+
+
+def _position(channel: str, text: str) -> Position:
+    epoch, _, rest = text.partition(":")
+    seq, _, hash8 = rest.partition(":")
+    if not seq.isdecimal():
+        raise InvalidRequest("`Last-Event-ID` is `epoch:seq:hash8` as we sent it", field="Last-Event-ID", got=text)
+    return Position(channel, epoch, int(seq), hash8)
+
+
+async def _events(node: Node, principal: Principal, tape: Tape, wanted: Filter, at: Position) -> AsyncIterator[bytes]:
+    node.streams += 1
+    try:
+        yield b"id: %s\n\n" % str(at).encode()
+        while not node.draining:
+            node.still(principal)
+            node.check_trust()
+            if tape.done > at.seq:
+                page, at = await _page(node, tape, wanted, at)
+                yield page
+            else:
+                await _wait(node, tape, at.seq)
+                if tape.done == at.seq:
+                    yield b"id: %s\n\n" % str(at).encode()
+        yield b"retry: 1000\n\n"
+    except CatalystError as error:
+        yield b"event: error\ndata: %s\n\n" % encode(error.as_dict())
+    finally:
+        node.streams -= 1
+
+
+async def _wait(node: Node, tape: Tape, seq: int) -> None:
+    """Until there is more, or a heartbeat is due, or the server drains."""
+    for _ in range(node.settings.position_s * 2):
+        try:
+            async with asyncio.timeout(0.5):
+                await node.hub.grown(tape, seq)
+                return
+        except TimeoutError:
+            if node.draining:
+                return
+
+
+async def _page(node: Node, tape: Tape, wanted: Filter, at: Position) -> tuple[bytes, Position]:
+    """What matches in the next page, and the place it ends at as an id of its own."""
+    page = await node.hub.page(tape, at.seq)
+    parts: list[bytes] = []
+    for frame in page.frames:
+        if at.seq < frame.seq <= tape.done:
+            at = Position(tape.channel, frame.epoch, frame.seq, frame.hash8)
+            if wants(wanted, frame):
+                parts.append(b"id: %s\ndata: %s\n\n" % (str(at).encode(), frame.text))
+    parts.append(b"id: %s\n\n" % str(at).encode())
+    return b"".join(parts), at

@@ -1,0 +1,117 @@
+"""What a running process says of itself: alive, ready, and in numbers.
+
+Owns: the metrics (declared once, here) and readiness. Law: not ready means that something is wrong and named.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from importlib import metadata
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_latest
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+
+from catalyst_signals.errors import CatalystError
+from catalyst_signals.server.node import Node
+from catalyst_signals.server.requests import json_response, node_of
+
+router = APIRouter()
+
+METRICS = {
+    "catalyst_connections": "WebSockets that are open.",
+    "catalyst_streams": "Server-sent event streams that are open.",
+    "catalyst_deliveries": "Events written to subscribers.",
+    "catalyst_events_stored": "Events this process stored.",
+    "catalyst_commits": "Commits this process made; many publishers share one.",
+    "catalyst_drafts_queued": "Drafts accepted and not yet stored.",
+    "catalyst_channel_head": "The newest seq of a channel.",
+    "catalyst_channel_subscribers": "WebSocket subscriptions of a channel.",
+    "catalyst_channel_filters": "Distinct filters of a channel.",
+    "catalyst_ring_bytes": "Memory that recent events of all channels take.",
+    "catalyst_longest_turn_seconds": "The longest that deliveries held the event loop since the last scrape.",
+    "catalyst_up_seconds": "How long this process has been up.",
+}
+_COUNTERS = ("catalyst_deliveries", "catalyst_events_stored", "catalyst_commits")
+
+
+@router.get("/healthz", tags=["status"])
+async def healthz() -> Response:
+    """The process answers."""
+    return json_response({"status": "alive"})
+
+
+@router.get("/readyz", tags=["status"])
+async def readyz(request: Request) -> Response:
+    """Whether this process takes and delivers signals; if not, what is wrong."""
+    report = readiness(node_of(request))
+    return json_response(report, 200 if report["ready"] else 503)
+
+
+def readiness(node: Node) -> dict[str, Any]:
+    """Each part of a process and whether it is well."""
+    wrong: dict[str, str] = {}
+    try:
+        node.check_open()
+    except CatalystError as error:
+        wrong[error.name] = error.message
+    for tape in node.hub.tapes.values():
+        if tape.stopped is not None:
+            wrong[f"channel {tape.channel}"] = tape.stopped.message
+    return {
+        "ready": not wrong, "wrong": wrong, "node": node.settings.node, "version": version(),
+        "channels": {name: tape.done for name, tape in sorted(node.hub.tapes.items())},
+        "connections": len(node.every_connection()), "up_s": round(time.monotonic() - node.started_s, 1),
+    }  # fmt: skip
+
+
+def version() -> str:
+    """The version that is installed."""
+    return metadata.version("catalyst-signals")
+
+
+@router.get("/metrics", tags=["status"])
+async def metrics(request: Request) -> Response:
+    """Numbers for Prometheus."""
+    registry = CollectorRegistry()
+    registry.register(_Collector(node_of(request)))
+    return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
+
+
+class _Collector:
+    """Reads the numbers where they are kept; nothing is counted twice for the sake of a scrape."""
+
+    def __init__(self, node: Node) -> None:
+        self._node = node
+
+    def collect(self) -> Iterator[Metric]:
+        """Every metric, once."""
+        for name, text in METRICS.items():
+            values = self._values(name)
+            labels = ["channel"] if "" not in values else []
+            family = (CounterMetricFamily if name in _COUNTERS else GaugeMetricFamily)(name, text, labels=labels)
+            for channel, value in values.items():
+                family.add_metric([channel] if labels else [], value)
+            yield family
+
+    def _values(self, name: str) -> dict[str, float]:
+        node, hub = self._node, self._node.hub
+        match name:
+            case "catalyst_channel_head":
+                return {c: t.done for c, t in hub.tapes.items()}
+            case "catalyst_channel_subscribers":
+                return {c: sum(g.members for g in t.groups.values()) for c, t in hub.tapes.items()}
+            case "catalyst_channel_filters":
+                return {c: len(t.groups) for c, t in hub.tapes.items()}
+            case "catalyst_longest_turn_seconds":
+                longest, hub.longest_turn_s = hub.longest_turn_s, 0.0
+                return {"": longest}
+        plain: dict[str, float] = {
+            "catalyst_connections": len(node.every_connection()), "catalyst_streams": node.streams,
+            "catalyst_deliveries": hub.deliveries, "catalyst_events_stored": node.publisher.stored,
+            "catalyst_commits": node.publisher.commits, "catalyst_drafts_queued": node.publisher.queued,
+            "catalyst_ring_bytes": hub.ring_bytes, "catalyst_up_seconds": time.monotonic() - node.started_s,
+        }  # fmt: skip
+        return {"": plain[name]}

@@ -1,0 +1,377 @@
+"""The WebSocket endpoint and what happens on one adopted connection.
+
+Owns: one client's subscriptions and publishes in flight, and the order in which its messages are dealt with. A shell
+around session.py (what was asked) and hub.py (what is due). Law: every path that closes leaves the hub first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+import secrets
+from collections import deque
+from collections.abc import Coroutine
+from typing import Any
+
+from fastapi import APIRouter, WebSocket
+from fastapi.responses import JSONResponse
+
+from catalyst_signals.auth import Principal
+from catalyst_signals.errors import CatalystError, InvalidJson, NotFound, TooSlow, Unauthenticated
+from catalyst_signals.events import Batch, Draft, Refused, iso, now_us
+from catalyst_signals.publish import Result
+from catalyst_signals.server.node import Node, expired
+from catalyst_signals.server.protocol import SocketProtocol
+from catalyst_signals.server.requests import bearer, check_origin, node_of
+from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe, Unsubscribe, read
+from catalyst_signals.signals import signal_draft
+from catalyst_signals.tape import Peer, Subscriber, Tape
+from catalyst_signals.wire import PROTOCOL, answer, error_message, message
+
+log = logging.getLogger("catalyst.stream")
+router = APIRouter()
+
+
+@router.websocket("/v1/ws")
+async def stream(websocket: WebSocket) -> None:
+    """Refuse what can be refused before the upgrade; then the connection has an owner and this task ends."""
+    node = node_of(websocket)
+    try:
+        check_origin(websocket, node.settings.allowed_origins)
+        credential = bearer(websocket)
+        principal = node.authenticate(credential) if credential else None
+        if principal is None:
+            node.check_open()
+    except CatalystError as error:
+        await websocket.send_denial_response(JSONResponse(error.as_dict(), error.status))
+        return
+    await websocket.accept()
+    Connection(node, websocket.scope["extensions"]["catalyst.socket"], principal)
+
+
+class Connection:
+    """One client. It is the hub's listener, the protocol's owner, and remembers what is in flight."""
+
+    __slots__ = (
+        "_backlog", "_deadline", "_heard_s", "_in_flight", "_node", "_paused_s", "_peer", "_pinged", "_principal",
+        "_protocol", "_task", "closed", "id",
+    )  # fmt: skip
+
+    def __init__(self, node: Node, protocol: SocketProtocol, principal: Principal | None) -> None:
+        self.id = secrets.token_hex(6)
+        self.closed = False
+        self._node = node
+        self._protocol = protocol
+        self._principal = principal
+        self._peer = Peer(protocol.write, self, node.settings.position_s)
+        self._backlog: deque[Command] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._deadline: asyncio.TimerHandle | None = None
+        self._in_flight = 0
+        self._heard_s = _now_s()
+        self._paused_s: float | None = None
+        self._pinged = False
+        protocol.adopt(self)
+        node.connections.setdefault(self._key_id, set()).add(self)
+        if principal is None:
+            self._deadline = protocol.loop.call_later(node.settings.auth_s, self._no_key_came)
+        self._say(self._welcome())
+
+    @property
+    def _key_id(self) -> str:
+        return self._principal.key_id if self._principal is not None else ""
+
+    def _welcome(self) -> dict[str, Any]:
+        settings = self._node.settings
+        expires = self._principal.expires_at_us if self._principal is not None else None
+        return {
+            "type": "welcome", "protocol": PROTOCOL, "node": settings.node, "now": iso(now_us()),
+            "position_s": settings.position_s, "message_bytes": settings.message_bytes,
+            "publishes_in_flight": settings.publishes_in_flight,
+            "expires_at": iso(expires) if expires is not None else None,
+        }  # fmt: skip
+
+    # -- from the client --------------------------------------------------------------------------------------------
+
+    def received(self, text: str) -> None:
+        """A message: dealt with at once when it can be, else in order after the one that has to wait."""
+        try:
+            command = read(text, authenticated=self._principal is not None)
+        except Refusal as refusal:
+            self._refuse(refusal.error, refusal.ref)
+        except InvalidJson as error:
+            self._refuse(error, None)
+        else:
+            self._backlog.append(command)
+            self._work()
+
+    def _work(self) -> None:
+        while self._backlog and self._task is None and not self.closed:
+            command = self._backlog.popleft()
+            try:
+                slow = self._do(command)
+            except CatalystError as error:
+                self._refuse(error, command.ref)
+            else:
+                if slow is not None:
+                    self._wait_for(slow, command.ref)
+
+    def _do(self, command: Command) -> Coroutine[Any, Any, None] | None:
+        """Deal with one command; what needs the store comes back as a coroutine, and the next command waits for it."""
+        match command:
+            case Publish():
+                return self._publish(command)
+            case Subscribe():
+                return self._subscribe(command)
+            case Unsubscribe():
+                self._unsubscribe(command)
+            case Auth():
+                self._authenticate(command)
+        return None
+
+    def _wait_for(self, slow: Coroutine[Any, Any, None], ref: object) -> None:
+        self._protocol.hold_reading(True)
+        self._task = self._protocol.loop.create_task(self._slowly(slow, ref))
+
+    async def _slowly(self, slow: Coroutine[Any, Any, None], ref: object) -> None:
+        try:
+            await slow
+        except CatalystError as error:
+            self._refuse(error, ref)
+        finally:
+            self._task = None
+        if not self.closed:
+            self._hold_if_full()
+            self._work()
+
+    def _authenticate(self, command: Auth) -> None:
+        try:
+            principal = self._node.authenticate(command.key)
+        except Unauthenticated as error:
+            self.turn_out(error, command.ref)
+            return
+        self._forget_me()
+        self._principal = principal
+        self._node.connections.setdefault(self._key_id, set()).add(self)
+        if self._deadline is not None:
+            self._deadline.cancel()
+        self._say(self._welcome() | _ref(command.ref))
+
+    def _who(self, scope: str) -> Principal:
+        assert self._principal is not None
+        self._node.check_trust()
+        principal = self._node.still(self._principal)
+        principal.require(scope)
+        return principal
+
+    # -- subscribing --------------------------------------------------------------------------------------------------
+
+    async def _subscribe(self, command: Subscribe) -> None:
+        principal = self._who("subscribe")
+        names = command.channels if command.channels is not None else self._node.visible(principal)
+        tapes = [self._node.tape(principal, name) for name in names]
+        if not tapes:
+            raise NotFound("this key may see no channel", field="channels")
+        filter = self._node.filter_for(principal, command.filter)
+        if command.position_s is not None:
+            self._peer.position_s = command.position_s
+        places = [await self._place(tape, command) for tape in tapes]
+        if not self.closed:
+            for tape, place in zip(tapes, places, strict=True):
+                self._join(tape, filter, place, command.ref)
+
+    async def _place(self, tape: Tape, command: Subscribe) -> tuple[int, str, str | None] | None:
+        """Where a subscription begins; None: where the one there is stands."""
+        if command.after is None and tape.channel in self._peer.subscribers:
+            return None
+        return await self._node.place_to_resume(tape, after=command.after, epoch=command.epoch, hash8=command.hash8)
+
+    def _join(self, tape: Tape, filter: Any, place: tuple[int, str, str | None] | None, ref: object) -> None:
+        """Leave, tell and join without an await between: nothing is lost and nothing comes twice."""
+        hub, peer = self._node.hub, self._peer
+        present = peer.subscribers.get(tape.channel)
+        if present is not None:
+            stood = hub.leave(present)
+            place = place or (stood.seq, stood.epoch, stood.hash8)
+        assert place is not None
+        if not peer.subscribers:
+            peer.due_s = _now_s() + peer.position_s * random.uniform(0.5, 1)
+        after, epoch, hash8 = place
+        self._say({
+            "type": "subscribed", **_ref(ref), "channel": tape.channel, "epoch": epoch, "after": after,
+            "head": tape.done, "filter": filter.text, "filter_id": filter.id, "subscriber": f"{self.id}:{tape.channel}",
+            "position_s": peer.position_s,
+        })  # fmt: skip
+        hub.join(peer, tape, filter, after, epoch, hash8)
+
+    def _unsubscribe(self, command: Unsubscribe) -> None:
+        subscriber = self._peer.subscribers.get(command.channel)
+        if subscriber is None:
+            raise NotFound(
+                f"there is no subscription to `{command.channel}` here", field="channel", got=command.channel
+            )
+        place = self._node.hub.leave(subscriber)
+        self._say({
+            "type": "unsubscribed", **_ref(command.ref), "channel": place.channel, "epoch": place.epoch,
+            "complete_through": place.seq,
+        })  # fmt: skip
+
+    # -- publishing ---------------------------------------------------------------------------------------------------
+
+    def _publish(self, command: Publish) -> Coroutine[Any, Any, None] | None:
+        principal = self._who("publish")
+        self._node.may_publish(principal, command.channel)
+        draft, by_server = signal_draft(command.signal, subject=principal.subject)
+        batch = Batch(channel=command.channel, subject=principal.subject, drafts=[draft])
+        if expired(draft) is not None:
+            return self._publish_late(batch, draft, by_server, command.ref)
+        self._submit(batch, by_server, command.ref)
+        return None
+
+    async def _publish_late(self, batch: Batch, draft: Draft, by_server: bool, ref: object) -> None:
+        await self._node.check_fresh(batch.channel, [draft])
+        self._submit(batch, by_server, ref)
+
+    def _submit(self, batch: Batch, by_server: bool, ref: object) -> None:
+        future = self._node.publisher.submit([batch])
+        self._in_flight += 1
+        if self._in_flight == self._node.settings.publishes_in_flight:
+            self._protocol.hold_reading(True)
+        future.add_done_callback(lambda done: self._published(done, by_server, ref))
+
+    def _published(self, done: asyncio.Future[Result], by_server: bool, ref: object) -> None:
+        self._in_flight -= 1
+        if self.closed:
+            return
+        if self._task is None:
+            self._hold_if_full()
+        (result,) = done.result()
+        if isinstance(result, Refused):
+            self._refuse(result.error, ref)
+            return
+        said = answer(result, result.receipts[0], id_by_server=by_server)
+        self._node.hub.gather(self._peer, message({"type": "accepted", **_ref(ref), **said}))
+
+    def _hold_if_full(self) -> None:
+        limit = self._node.settings.publishes_in_flight
+        if self._in_flight <= limit // 2:
+            self._protocol.hold_reading(False)
+
+    # -- to the client ------------------------------------------------------------------------------------------------
+
+    def _say(self, content: dict[str, Any]) -> None:
+        if not self.closed:
+            self._peer.write(message(content))
+
+    def _refuse(self, error: CatalystError, ref: object) -> None:
+        if not self.closed:
+            self._peer.write(error_message(error, ref))
+
+    def turn_out(self, error: CatalystError, ref: object = None) -> None:
+        """Tell the reason, and close with the code that says whether to come back."""
+        if not self.closed:
+            self._refuse(error, ref)
+            self._protocol.close(error.close_code, error.message)
+
+    def goodbye(self, reconnect_in_s: float) -> None:
+        """Say that the server is going down, with the last positions, so that nothing is asked for twice."""
+        if not self.closed:
+            if self._peer.subscribers and not self._peer.paused:
+                self._peer.write(self._node.hub.positions(self._peer))
+            self._say({"type": "goaway", "reason": "deploy", "reconnect_in_s": round(reconnect_in_s, 1)})
+
+    def _no_key_came(self) -> None:
+        self.turn_out(Unauthenticated(f"no key came within {self._node.settings.auth_s:g} s"))
+
+    def tick(self, now_s: float) -> None:
+        """About once a second: expiry of the key, a stalled or dead client, positions that are due."""
+        settings = self._node.settings
+        if self._principal is not None and self._is_over(self._principal):
+            self.turn_out(Unauthenticated("this API key has expired"))
+        elif self._paused_s is not None:
+            if now_s - self._paused_s > settings.stall_s:
+                self._give_up_waiting()
+        elif now_s - self._heard_s > settings.silent_s:
+            self._protocol.transport.abort()
+        else:
+            if now_s - self._heard_s > settings.silent_s / 2 and not self._pinged:
+                self._pinged = True
+                self._protocol.ping()
+            self._node.hub.tick(self._peer, now_s)
+
+    def _is_over(self, principal: Principal) -> bool:
+        return principal.expires_at_us is not None and principal.expires_at_us <= now_us()
+
+    def _give_up_waiting(self) -> None:
+        places = [self._node.hub.place(s) for s in self._peer.subscribers.values()]
+        log.info("a client took no messages for too long", extra={"connection": self.id})
+        stood = ", ".join(f"{p.channel} after {p.seq}" for p in places)
+        self._protocol.close(TooSlow.close_code, f"too slow; resume {stood}")
+
+    # -- what the protocol tells --------------------------------------------------------------------------------------
+
+    def heard(self) -> None:
+        """Anything at all came in."""
+        self._heard_s = _now_s()
+        self._pinged = False
+
+    def paused(self) -> None:
+        """Pushback: every subscription here is a cursor again."""
+        self._paused_s = _now_s()
+        self._node.hub.pause(self._peer)
+
+    def resumed(self) -> None:
+        """Room again."""
+        self._paused_s = None
+        self._heard_s = _now_s()
+        if not self.closed:
+            self._node.hub.resume(self._peer)
+
+    def closing(self) -> None:
+        """Nothing more is written here."""
+        if not self.closed:
+            self.closed = True
+            self._node.hub.drop(self._peer)
+            self._forget_me()
+            if self._deadline is not None:
+                self._deadline.cancel()
+            if self._task is not None:
+                self._task.cancel()
+
+    lost = closing
+
+    def ended(self, subscriber: Subscriber, error: CatalystError) -> None:
+        """A replay ran into something that is no longer there."""
+        error.extra.setdefault("channel", subscriber.tape.channel)
+        self._refuse(error, None)
+
+    def broken(self, error: Exception) -> None:
+        """A write raised: the socket is dead."""
+        self.closing()
+        self._protocol.transport.abort()
+
+    def _forget_me(self) -> None:
+        group = self._node.connections.get(self._key_id)
+        if group is not None:
+            group.discard(self)
+            if not group:
+                del self._node.connections[self._key_id]
+
+
+async def tick_for_ever(node: Node) -> None:
+    """Visit every connection about once a second, a tenth of them at a time, so that no turn is long."""
+    while True:
+        for part in range(10):
+            await asyncio.sleep(0.1)
+            now_s = _now_s()
+            for connection in node.every_connection()[part::10]:
+                connection.tick(now_s)
+
+
+def _ref(ref: object) -> dict[str, object]:
+    return {} if ref is None else {"ref": ref}
+
+
+def _now_s() -> float:
+    return asyncio.get_running_loop().time()

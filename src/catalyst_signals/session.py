@@ -1,0 +1,234 @@
+"""One connection as a state machine, without sockets: what a client's message asks for, and where a position resumes.
+
+Owns: the reading of client messages, the refusal of unknown options, the resume table. Knows nothing of I/O.
+Law: nothing but `auth` is accepted before authentication; a position resumes exactly or the client is told why not.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from catalyst_signals.errors import (
+    EpochChanged,
+    InvalidRequest,
+    PositionAhead,
+    PositionTooOld,
+    Unauthenticated,
+    Unsupported,
+)
+from catalyst_signals.events import Epoch, check_channel_name
+from catalyst_signals.signals import decode
+
+MODIFIERS = ("stale", "max_age_s", "mode", "ended")  # Known to the protocol, not yet to this server.
+POSITION_S = (1, 60)
+_MESSAGES = ("auth", "subscribe", "unsubscribe", "publish")
+_FIELDS = {
+    "auth": {"key"},
+    "subscribe": {"channel", "channels", "filter", "after", "epoch", "hash", "position_s"},
+    "unsubscribe": {"channel"},
+    "publish": {"channel", "signal"},
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Auth:
+    """`{"type":"auth","key":"cat_..."}`"""
+
+    ref: object
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribe:
+    """`channels`: names, or None for all the key may see. `after` None: where it stands, or from now on."""
+
+    ref: object
+    channels: tuple[str, ...] | None
+    filter: object
+    after: int | None
+    epoch: str | None
+    hash8: str | None
+    position_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Unsubscribe:
+    """`{"type":"unsubscribe","channel":"main"}`"""
+
+    ref: object
+    channel: str
+
+
+@dataclass(frozen=True, slots=True)
+class Publish:
+    """`{"type":"publish","channel":"main","signal":{...}}`; the signal is judged later."""
+
+    ref: object
+    channel: str
+    signal: object
+
+
+Command = Auth | Subscribe | Unsubscribe | Publish
+
+
+class Refusal(Exception):
+    """A message that was understood far enough to answer: the error and the `ref` it belongs to."""
+
+    def __init__(self, error: InvalidRequest | Unauthenticated, ref: object) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.ref = ref
+
+
+def read(text: str | bytes, *, authenticated: bool) -> Command:
+    """The command in a client's message.
+
+    Raises:
+        Refusal: answer with an error message; the connection goes on.
+        InvalidJson: not JSON at all.
+    """
+    content = decode(text)
+    ref = content.get("ref") if isinstance(content, dict) else None
+    try:
+        return _command(content, ref, authenticated)
+    except (InvalidRequest, Unauthenticated) as error:
+        raise Refusal(error, ref) from None
+
+
+def _command(content: Any, ref: object, authenticated: bool) -> Command:
+    if not isinstance(content, dict):
+        raise InvalidRequest("a message is a JSON object", got=content, allowed=_MESSAGES)
+    kind = content.get("type")
+    if kind not in _FIELDS:
+        raise InvalidRequest("a message needs a known `type`", field="type", got=kind, allowed=_MESSAGES)
+    if kind == "auth":
+        return Auth(ref, _text(content, "key"))
+    if not authenticated:
+        raise Unauthenticated('send {"type":"auth","key":"cat_..."} first')
+    if kind == "publish":
+        return Publish(ref, check_channel_name(content.get("channel", "main")), content.get("signal"))
+    if kind == "unsubscribe":
+        return Unsubscribe(ref, check_channel_name(content.get("channel")))
+    return _subscribe(content, ref)
+
+
+def _subscribe(content: dict[str, Any], ref: object) -> Subscribe:
+    for name in content:
+        if name in MODIFIERS:
+            raise Unsupported(
+                f"the modifier `{name}` is not known to this server yet; leave it out", field=name, got=content[name]
+            )
+    return Subscribe(
+        ref=ref,
+        channels=_channels(content),
+        filter=content.get("filter"),
+        after=_seq(content.get("after")),
+        epoch=_optional_text(content, "epoch"),
+        hash8=_optional_text(content, "hash"),
+        position_s=_position_s(content.get("position_s")),
+    )
+
+
+def _channels(content: dict[str, Any]) -> tuple[str, ...] | None:
+    several = content.get("channels")
+    if several is None:
+        return (check_channel_name(content.get("channel", "main")),)
+    if several == "*":
+        return None
+    if not isinstance(several, list) or not several:
+        raise InvalidRequest('`channels` is a list of names or "*"', field="channels", got=several)
+    names = tuple(dict.fromkeys(check_channel_name(name) for name in several))
+    if len(names) > 1 and any(content.get(key) is not None for key in ("after", "epoch", "hash")):
+        raise InvalidRequest("a position belongs to one channel: subscribe to each channel by itself", field="after")
+    return names
+
+
+def _seq(after: object) -> int | None:
+    if after is None or (isinstance(after, int) and not isinstance(after, bool) and 0 <= after < 2**63):
+        return after
+    raise InvalidRequest("`after` is a seq: a whole number from 0", field="after", got=after, allowed=">= 0")
+
+
+def _position_s(value: object) -> int | None:
+    low, high = POSITION_S
+    if value is None or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
+        return value
+    raise InvalidRequest(
+        f"`position_s` is whole seconds, {low} to {high}", field="position_s", got=value, allowed=f"{low}-{high}"
+    )
+
+
+def _text(content: dict[str, Any], name: str) -> str:
+    value = content.get(name)
+    if isinstance(value, str) and value:
+        return value
+    raise InvalidRequest(f"`{name}` is a text", field=name, got=None if name == "key" else value)
+
+
+def _optional_text(content: dict[str, Any], name: str) -> str | None:
+    return None if content.get(name) is None else _text(content, name)
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """A log as a resuming client meets it: its epochs, the first kept seq and the hash8 before it, the end and its."""
+
+    epochs: tuple[Epoch, ...]
+    first: int
+    before8: str
+    head: int
+    head8: str
+
+    @property
+    def epoch(self) -> str:
+        """The present epoch's name."""
+        return self.epochs[-1].name
+
+    def epoch_at(self, seq: int) -> str:
+        """The epoch that `seq` belongs to."""
+        return next((e.name for e in reversed(self.epochs) if e.first <= seq), self.epochs[0].name)
+
+    def hash8_at(self, seq: int) -> str | None:
+        """The hash8 at the edges, which is all that is known without reading an event."""
+        return self.head8 if seq == self.head else self.before8 if seq == self.first - 1 else None
+
+
+def resume(log: Standing, *, after: int | None, epoch: str | None, hash8: str | None, known8: str | None) -> int:
+    """The seq to go on after. `known8` is this log's hash8 at `after`, needed only when the client gave one.
+
+    Raises:
+        EpochChanged: what the client saw is not this log; says which range is void and where to go on.
+        PositionAhead: beyond the end; the caller asks the store first.
+        PositionTooOld: below the first kept; says the first.
+    """
+    if after is None:
+        return log.head
+    if epoch is not None and epoch != log.epoch:
+        _check_older(log, epoch, after)
+    if after > log.head:
+        raise PositionAhead(f"the log ends at {log.head}", field="after", got=after, head=log.head, epoch=log.epoch)
+    if after < log.first - 1:
+        raise PositionTooOld(field="after", got=after, first=log.first, epoch=log.epoch)
+    if hash8 is not None and known8 is not None and hash8 != known8:
+        raise EpochChanged(
+            "the event at this position is another one here: the log was rewritten; start again",
+            void=[1, after], resume_after=log.first - 1, epoch=log.epoch,
+        )  # fmt: skip
+    return after
+
+
+def _check_older(log: Standing, epoch: str, after: int) -> None:
+    """A position of an older epoch is good up to that epoch's end; what was given out beyond it is void."""
+    successor = next((b for a, b in zip(log.epochs, log.epochs[1:], strict=False) if a.name == epoch), None)
+    if successor is None:
+        raise EpochChanged(
+            "this position is from another log; start again",
+            void=[1, after],
+            resume_after=log.first - 1,
+            epoch=log.epoch,
+        )
+    if after > successor.last_before:
+        raise EpochChanged(
+            void=[successor.last_before + 1, successor.first - 1], resume_after=successor.first - 1, epoch=log.epoch
+        )

@@ -1,0 +1,194 @@
+"""One channel as this process sees it: its tip, its recent frames, and who wants what of it.
+
+Owns: the ring, the groups of equal filters, the place up to which live subscribers are served.
+Knows nothing of sockets or stores. Law: a live subscriber has been judged for everything up to `done`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any, Protocol
+
+from catalyst_signals.errors import CatalystError
+from catalyst_signals.events import Frame
+from catalyst_signals.filters import Filter
+from catalyst_signals.matching import MatchIndex
+
+Write = Callable[[bytes], Any]
+
+
+def _nowhere(data: bytes) -> None:
+    """Where a subscriber who left in the middle of a turn is written to."""
+
+
+class Listener(Protocol):
+    """What a connection is told by the hub."""
+
+    def ended(self, subscriber: Subscriber, error: CatalystError) -> None:
+        """This subscription cannot go on; the error says where one could."""
+
+    def broken(self, error: Exception) -> None:
+        """A write to the transport raised: the connection is gone."""
+
+
+class Peer:
+    """One connection: where to write, whether it takes more, and its subscriptions by channel."""
+
+    __slots__ = ("due_s", "gathered", "listener", "paused", "position_s", "riding", "subscribers", "write")
+
+    def __init__(self, write: Write, listener: Listener, position_s: int = 10) -> None:
+        self.write = write
+        self.listener = listener
+        self.position_s = position_s
+        self.subscribers: dict[str, Subscriber] = {}
+        self.gathered: list[bytes] = []
+        self.paused = False
+        self.due_s = 0.0
+        self.riding = False
+
+
+class Group:
+    """Everyone on a channel with the same filter. `writes[i]` belongs to `live[i]`; a None has left since."""
+
+    __slots__ = ("filter", "holes", "live", "matched", "members", "pending", "writes")
+
+    def __init__(self, filter: Filter) -> None:
+        self.filter = filter
+        self.members = 0
+        self.live: list[Subscriber | None] = []
+        self.writes: list[Write] = []
+        self.holes = 0
+        self.matched = 0  # Frames written to all of `live` so far: a subscriber's `sent` costs nothing per delivery.
+        self.pending = False  # Part of the turn in progress and not yet finished.
+
+    def enter(self, subscriber: Subscriber, write: Write) -> None:
+        """Make a subscriber live; only between turns of its channel."""
+        subscriber.slot = len(self.live)
+        subscriber.base = self.matched
+        self.live.append(subscriber)
+        self.writes.append(write)
+
+    def leave(self, slot: int) -> None:
+        """Take out whoever has that slot; the others keep theirs, a turn may be walking over them."""
+        self.live[slot] = None
+        self.writes[slot] = _nowhere
+        self.holes += 1
+
+    def compact(self) -> None:
+        """Close the holes; only when no turn is walking over this group."""
+        if self.holes * 4 > len(self.live):
+            keep = [(s, w) for s, w in zip(self.live, self.writes, strict=True) if s is not None]
+            self.live = [s for s, _ in keep]
+            self.writes = [w for _, w in keep]
+            self.holes = 0
+            for slot, (subscriber, _) in enumerate(keep):
+                subscriber.slot = slot
+
+
+class Subscriber:
+    """A position, a filter and whose they are. Never a queue.
+
+    While `slot` is None it is a cursor, judged up to `judged`; otherwise it is live and judged up to its tape's `done`.
+    """
+
+    __slots__ = ("base", "epoch", "group", "hash8", "judged", "peer", "queued", "sent", "slot", "tape", "told_live")
+
+    def __init__(self, peer: Peer, tape: Tape, group: Group, after: int, epoch: str, hash8: str | None) -> None:
+        self.peer = peer
+        self.tape = tape
+        self.group = group
+        self.judged = after
+        self.epoch = epoch
+        self.hash8 = hash8
+        self.sent = 0
+        self.slot: int | None = None
+        self.base = 0
+        self.queued = False
+        self.told_live = False
+
+
+class Tape:
+    """One channel here. `tip` is what the gate let in last, `done` what live subscribers were served up to."""
+
+    __slots__ = (
+        "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "everything", "groups", "index", "low",
+        "next_done", "pending", "ring", "stopped", "tip", "tip8", "waiters",
+    )  # fmt: skip
+
+    def __init__(self, channel: str, epoch: str, tip: int, tip8: str) -> None:
+        self.channel = channel
+        self.epoch = self.done_epoch = epoch
+        self.tip = self.done = tip
+        self.tip8 = self.done8 = tip8
+        self.next_done: Frame | None = None  # Where `done` goes when the turn in progress is over.
+        self.busy = False
+        self.pending: list[Frame] = []
+        self.ring: dict[int, Frame] = {}
+        self.low = tip + 1  # The lowest seq in the ring; above `tip` when it is empty.
+        self.index: MatchIndex[Group] = MatchIndex()
+        self.groups: dict[Filter, Group] = {}
+        self.everything: Group | None = None
+        self.ahead: list[Subscriber] = []  # Read further in the store than this process has heard of.
+        self.waiters: list[asyncio.Future[None]] = []
+        self.stopped: CatalystError | None = None
+
+    def group_for(self, filter: Filter) -> Group:
+        """The group of this filter, made when it is the first of its kind."""
+        group = self.groups.get(filter)
+        if group is None:
+            group = self.groups[filter] = Group(filter)
+            if filter.text:
+                self.index.add(group, filter)
+            else:
+                self.everything = group
+        group.members += 1
+        return group
+
+    def release(self, group: Group) -> None:
+        """One member of a group is gone; the last one takes the group with it."""
+        group.members -= 1
+        if group.members == 0:
+            del self.groups[group.filter]
+            if group is self.everything:
+                self.everything = None
+            else:
+                self.index.remove(group)
+
+    def match(self, frame: Frame) -> list[Group]:
+        """The groups whose filter matches; the frame is decoded only when somebody has a filter."""
+        if frame.erased:
+            return []
+        found = list(self.index.match(frame.doc)) if len(self.index) else []
+        frame.forget()
+        if self.everything is not None:
+            found.append(self.everything)
+        return found
+
+    def accept(self, frame: Frame) -> None:
+        """Move the tip. With nobody subscribed here there is nothing to serve and nothing to keep."""
+        if frame.epoch != self.epoch:
+            self.ring.clear()
+            self.epoch = frame.epoch
+        self.tip, self.tip8 = frame.seq, frame.hash8
+        if not self.groups:
+            self.ring.clear()
+            self.low = self.tip + 1
+            self.served(frame)
+            return
+        if not self.ring:
+            self.low = frame.seq
+        self.ring[frame.seq] = frame
+        self.pending.append(frame)
+
+    def served(self, frame: Frame) -> None:
+        """Every live subscriber has been judged for everything up to `frame`."""
+        self.done, self.done8, self.done_epoch = frame.seq, frame.hash8, frame.epoch
+
+    def evict(self, seq: int) -> int:
+        """Let the ring's lowest frame go if it is `seq`; answers its bytes."""
+        frame = self.ring.pop(seq, None)
+        if frame is None:
+            return 0
+        self.low = seq + 1
+        return len(frame.ws)
