@@ -34,6 +34,7 @@ class RunningServer:
 
     def start(self) -> Self:
         """Start, and come back when it listens. A restart listens on the same port."""
+        self._close()
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "catalyst_signals", "serve", "--port", str(self.port)],
@@ -52,6 +53,8 @@ class RunningServer:
                 watchdog.cancel()
                 return self
         watchdog.cancel()
+        self.process.wait(START_S)
+        self._close()
         raise RuntimeError(f"the server did not start:\n{self.log}")
 
     def _environment(self) -> dict[str, str]:
@@ -80,15 +83,18 @@ class RunningServer:
         self._close()
 
     def _close(self) -> None:
-        assert self.process is not None and self.process.stdout is not None
-        self.process.stdout.close()
+        if self.process is not None and self.process.stdout is not None:
+            self.process.stdout.close()
 
     def __enter__(self) -> Self:
         return self.start()
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         if self.process is not None and self.process.poll() is None:
             self.kill()
+        self._close()
 
     def http(self, key: str | None = None) -> httpx2.Client:
         """A client that speaks for `key` (the admin's without one)."""

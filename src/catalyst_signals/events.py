@@ -3,7 +3,7 @@
 Owns: the canonical bytes, the hash, names of channels and ids. Knows nothing of trading, stores or sockets.
 Law: `hash = SHA-256(0x01, previous hash, canonical fields, SHA-256(salt, body))`, where the canonical fields are
 seq (8 bytes), ts in microseconds (8), version (4), all big-endian, then channel, epoch, type and id, each as a
-2-byte length and UTF-8. The first event of a log has 32 zero bytes for its previous hash. Test vectors: docs/protocol.md.
+2-byte length and UTF-8. The first event's previous hash is 32 zero bytes. Test vectors: docs/protocol.md.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from struct import Struct
+from struct import error as StructError
 from typing import Any
 
 import msgspec
@@ -31,8 +32,7 @@ _sha256 = hashlib.sha256
 _encode = msgspec.json.encode
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Draft:
+class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What a publisher says, ready to be stored.
 
     `body` is the JSON of `{"data": ...}`, encoded once by us and never again. `draft_hash` is SHA-256 over what the
@@ -55,8 +55,7 @@ class Batch:
     drafts: Sequence[Draft]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Event:
+class Event(msgspec.Struct, frozen=True, kw_only=True):
     """A draft that has been given a `seq` in a channel: immutable, hashed, kept.
 
     `seq` counts from 1, `ts_us` is microseconds since 1970 UTC at commit. `body` and `salt` are empty once erased.
@@ -76,8 +75,7 @@ class Event:
     hash: bytes
 
 
-@dataclass(frozen=True, slots=True)
-class Receipt:
+class Receipt(msgspec.Struct, frozen=True):
     """What the store says about one draft: where it stands, and whether it already stood there."""
 
     seq: int
@@ -105,8 +103,7 @@ class Refused:
     error: CatalystError
 
 
-@dataclass(frozen=True, slots=True)
-class Known:
+class Known(msgspec.Struct, frozen=True):
     """What stays of an id for ever, also when its event was dropped or erased."""
 
     seq: int
@@ -175,9 +172,9 @@ class Kept:
 
 @dataclass(slots=True)
 class Frame:
-    """An event as every subscriber gets it: JSON text, encoded once, and inside `ws` the same bytes as a WebSocket frame.
+    """An event as every subscriber gets it: JSON text, encoded once; `ws` is that text as a WebSocket frame.
 
-    A frame comes from an event here or from another process's hint, so it knows only the first 8 hex digits of the hashes.
+    A frame may come from another process's hint, so it knows only the first 8 hex digits of the hashes.
     """
 
     channel: str
@@ -235,17 +232,27 @@ def chain_hash(
     return _sha256(b"".join((b"\x01", prev, _fixed(seq, ts_us, version), names, body_hash))).digest()
 
 
-def wrong_with(event: Event, *, after: Event | None = None) -> str | None:
-    """What is wrong with an event (or with its joint to the one before it), or None. An erased one keeps its joint."""
-    if after is not None and event.prev != after.hash:
-        return "its hash does not join the event before it"
-    if event.body and _sha256(event.salt + event.body).digest() != event.body_hash:
-        return "its body does not have the stored hash"
-    expected = chain_hash(
-        event.prev, seq=event.seq, ts_us=event.ts_us, version=event.version, channel=event.channel, epoch=event.epoch,
-        type=event.type, id=event.id, body_hash=event.body_hash,
-    )  # fmt: skip
+def wrong_with(event: Event) -> str | None:
+    """What is wrong with an event in itself, or None. An erased one is judged by its hashes alone."""
+    try:
+        if event.body and _sha256(event.salt + event.body).digest() != event.body_hash:
+            return "its body does not have the stored hash"
+        expected = chain_hash(
+            event.prev, seq=event.seq, ts_us=event.ts_us, version=event.version, channel=event.channel,
+            epoch=event.epoch, type=event.type, id=event.id, body_hash=event.body_hash,
+        )  # fmt: skip
+    except (TypeError, AttributeError, StructError):  # A flipped bit can make another type of what is read.
+        return "one of its fields cannot have been written"
     return None if expected == event.hash else "its fields do not have the stored hash"
+
+
+def next_seq(epochs: Sequence[Epoch], after: int) -> int:
+    """The seq that comes after `after`: the next one, or a later epoch's first where those between are void."""
+    seq = after + 1
+    for epoch in epochs:
+        if epoch.last_before < seq < epoch.first:
+            seq = epoch.first
+    return seq
 
 
 def hash_of_draft(sent: Mapping[str, Any]) -> bytes:
@@ -297,10 +304,16 @@ def check_id(name: object, field: str = "id") -> str:
     """`name` if it may be a publisher's id; raises InvalidName saying what may. `~` is ours: it numbers versions."""
     if not isinstance(name, str) or not name or len(name) > ID_CHARS_MAX:
         raise InvalidName(
-            f"`{field}` is a text of 1 to {ID_CHARS_MAX} characters", field=field, got=name, allowed=f"1-{ID_CHARS_MAX} characters"
+            f"`{field}` is a text of 1 to {ID_CHARS_MAX} characters",
+            field=field,
+            got=name,
+            allowed=f"1-{ID_CHARS_MAX} characters",
         )
     if "~" in name or not name.isprintable():
         raise InvalidName(
-            f"`{field}` may not hold '~' or control characters", field=field, got=name, allowed="printable characters except '~'"
+            f"`{field}` may not hold '~' or control characters",
+            field=field,
+            got=name,
+            allowed="printable characters except '~'",
         )
     return name

@@ -12,12 +12,13 @@ from datetime import date
 from decimal import Context, Decimal
 from typing import Any
 
-from catalyst_signals.filter_fields import ACTIONS, DIRECTIONS, read_duration, words_of
+from catalyst_signals.filter_fields import read_duration, words_of
+from catalyst_signals.kinds import DECIMAL_CHARS_MAX, as_time
+from catalyst_signals.vocabulary import ACTIONS, DIRECTIONS
 
 PREFIX = "^"  # `symbol^` is the set of all beginnings of the symbol: how a prefix becomes a key of the index.
 PREFIX_CHARS_MAX = 64
-_PRICE_CHARS_MAX = 64
-_context = Context(prec=28, traps=[])
+_context = Context(prec=DECIMAL_CHARS_MAX, traps=[])
 
 
 class Words(frozenset[str]):
@@ -97,16 +98,17 @@ def _plain_number(name: str) -> Reader:
 def _decimal(value: Any) -> Decimal | None:
     """A price; one that is not finite, absurdly long or absurdly large is none."""
     if type(value) is int or type(value) is float:
-        value = repr(value) if abs(value) < 1e30 else ""
-    if type(value) is not str or not 0 < len(value) <= _PRICE_CHARS_MAX:
+        value = repr(value) if abs(value) < 1e40 else ""
+    if type(value) is not str or not 0 < len(value) <= DECIMAL_CHARS_MAX:
         return None
     found = _context.create_decimal(value)
-    return found if found.is_finite() and abs(found.adjusted()) <= 30 else None
+    return found if found.is_finite() and abs(found.adjusted()) <= DECIMAL_CHARS_MAX else None
 
 
 def _symbol(facts: Facts) -> str | None:
     """The instrument's symbol; an event that is not a signal's may carry it by itself, as a halt does."""
-    found = _dig(facts.data, ("instrument", "symbol"))
+    instrument = facts.data.get("instrument")
+    found = instrument.get("symbol") if type(instrument) is dict else None
     if found is None and facts.lenient:
         found = facts.data.get("symbol")
     return found if type(found) is str and found else None
@@ -184,13 +186,6 @@ def _rr(facts: Facts) -> float | None:
     return float(reward / risk) if reward and risk and reward / risk > 0 else None
 
 
-def _horizon(facts: Facts) -> int | None:
-    try:
-        return read_duration(facts.data.get("horizon"))
-    except ValueError:
-        return None
-
-
 def _ts(facts: Facts) -> str | None:
     """The event's own time, as the log writes it: 2026-11-26T09:30:00.000123Z."""
     ts = facts.doc.get("ts")
@@ -200,6 +195,16 @@ def _ts(facts: Facts) -> str | None:
 def _time_of_day(facts: Facts) -> str | None:
     ts = _ts(facts)
     return ts and ts[11:26]
+
+
+def _horizon(facts: Facts) -> int | None:
+    """Seconds; of a horizon that is a moment, from the event's own time until then."""
+    value = facts.data.get("horizon")
+    try:
+        return read_duration(value)
+    except ValueError:
+        since, until = as_time(_ts(facts) or ""), as_time(value) if type(value) is str else None
+    return None if since is None or until is None else round((until - since).total_seconds())
 
 
 def _weekday(facts: Facts) -> str | None:

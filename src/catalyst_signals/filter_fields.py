@@ -1,6 +1,7 @@
 """The vocabulary of filters: which fields there are, what they hold, which operators they take, how values are written.
 
 Owns: names, kinds, operators, the reading and printing of values. Knows nothing of trees, text grammar or documents.
+What a choice may be is the signal's own vocabulary (vocabulary.py).
 Law: `kind.read(kind.plain(value)) == value` and `kind.read(kind.show(value)) == value` for every value `read` returned.
 
 Names (symbol, id, provider, group_id, type) compare exactly, as they were sent; everything else that is text compares
@@ -15,8 +16,7 @@ from dataclasses import dataclass
 from decimal import Context, Decimal
 from difflib import get_close_matches
 
-ACTIONS = ("open", "increase", "reduce", "close", "cancel", "watch", "avoid")
-DIRECTIONS = ("long", "short", "flat")
+from catalyst_signals.vocabulary import ACTIONS, ASSET_CLASSES, DIRECTIONS, SESSIONS
 
 Value = str | Decimal | int
 
@@ -231,12 +231,13 @@ FIELDS = {
     for field in (
         *(Field(name, NAME) for name in ("symbol", "id", "provider", "group_id", "type")),
         *(Field(f"catalyst.{part}", WORD) for part in ("type", "subtype", "stage", "severity")),
-        *(Field(name, WORD) for name in ("asset_class", "venue", "mic", "currency", "sector", "country", "lang")),
+        *(Field(name, WORD) for name in ("venue", "mic", "currency", "sector", "country", "lang")),
         *(Field(name, WORD) for name in ("source.name", "source.kind", "model.name")),
         Field("action", _choice(*ACTIONS)),
         Field("direction", _choice(*DIRECTIONS)),
         Field("confidence_kind", _choice("probability", "score", "none")),
-        Field("session", _choice("pre", "regular", "post", "closed", "24x7")),
+        Field("session", _choice(*SESSIONS)),
+        Field("asset_class", _choice(*ASSET_CLASSES)),
         Field("weekday", _choice("mon", "tue", "wed", "thu", "fri", "sat", "sun", **_DAYS, **_WEEKEND)),
         Field("confidence", NUMBER, low=0, high=1),
         *(Field(name, NUMBER) for name in ("expected_return", "magnitude", "rr", "stop_pct")),

@@ -21,7 +21,7 @@ _COSTLY = {"keywords": 3, "rr": 2, "stop_pct": 2, "price": 1, "horizon": 1, "tim
 
 
 def compile_node(node: Node) -> Test:
-    """The function of a node; cheap members are asked first."""
+    """The function of a node; members that are cheap and say no more often are asked first."""
     if isinstance(node, Clause):
         return _clause(node)
     tests = [compile_node(member) for member in sorted(node.members, key=_cost)]
@@ -30,12 +30,15 @@ def compile_node(node: Node) -> Test:
         if node.kind == "all":
             return lambda facts: first(facts) and second(facts)
         return lambda facts: first(facts) or second(facts)
+    if len(tests) == 3 and node.kind == "all":
+        first, second, third = tests
+        return lambda facts: first(facts) and second(facts) and third(facts)
     return _every(tests) if node.kind == "all" else _some(tests)
 
 
 def _cost(node: Node) -> int:
     if isinstance(node, Clause):
-        return _COSTLY.get(node.field.name, 0)
+        return 2 * _COSTLY.get(node.field.name, 0) + (node.negated or node.passes or node.op == "exists")
     return 1 + max(map(_cost, node.members))
 
 

@@ -15,9 +15,10 @@ from functools import lru_cache
 from typing import Any
 
 from catalyst_signals.filter_facts import PREFIX, PREFIX_CHARS_MAX, Facts
-from catalyst_signals.filter_fields import ACTIONS, DIRECTIONS, WORDS, words_of
+from catalyst_signals.filter_fields import WORDS, words_of
 from catalyst_signals.filter_match import compile_node, is_floor, operands
 from catalyst_signals.filter_tree import Clause, Group, Node, clauses_of, group, text_of
+from catalyst_signals.vocabulary import ACTIONS, DIRECTIONS
 
 BRANCHES_MAX = 64
 SIDES = [(action, direction) for action in (*ACTIONS, None) for direction in (*DIRECTIONS, None)]

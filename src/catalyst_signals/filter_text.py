@@ -64,7 +64,7 @@ def read_text(text: str) -> Node | None:
         return None
     node = parser.any_of(0)
     if parser.next.kind != "end":
-        parser.fail("`and`, `or` or the end was expected", ["and", "or"])
+        raise parser.refusal("`and`, `or` or the end was expected", ["and", "or"])
     return node
 
 
@@ -153,7 +153,7 @@ class _Parser:
         return node
 
     def clause(self) -> Node:
-        if self.next.kind != "bare":
+        if self.next.kind != "bare" or self.next.word in ("and", "or"):
             raise self.refusal("the name of a field was expected", ["a field", "not", "("])
         name = self.take()
         field = Spot(name.text, name.at)

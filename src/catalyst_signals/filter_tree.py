@@ -28,14 +28,13 @@ from catalyst_signals.filter_fields import (
     find_field,
     nearest,
 )
+from catalyst_signals.vocabulary import SHORT_ACTIONS
 
 DEPTH_MAX = 5
 CLAUSES_MAX = 64
 LIST_VALUES_MAX = 500
 VALUES_MAX = 1000
 TEXT_BYTES_MAX = 8192
-
-_SIDES = {"buy": "long", "sell": "short"}  # As input, BUY is `action = open and direction = long`.
 
 
 class Spot(NamedTuple):
@@ -137,7 +136,7 @@ def build(name: Spot, op: Spot, values: Sequence[Spot], *, passes: bool = False)
     """A clause from a field's name, an operator (as in SYMBOLS) and its values; raises InvalidFilter at the mistake."""
     field = _field(name)
     _check_operator(field, op, values)
-    if field.name == "action" and any(str(v.got).lower() in _SIDES for v in values):
+    if field.name == "action" and any(map(_side_of, values)):
         return _expand_sides(field, op, values, passes)
     what = str(op.got)
     read = [_value(field, spot, what) for spot in values]
@@ -167,10 +166,6 @@ def _field(name: Spot) -> Field:
 
 def _check_operator(field: Field, op: Spot, values: Sequence[Spot]) -> None:
     allowed = [SYMBOLS[each] for each in field.kind.ops]
-    if op.got not in SYMBOLS:
-        raise refusal(
-            f"{op.got!r} is not an operator; `{field.name}` takes {' '.join(allowed)}", op, field.name, allowed
-        )
     symbol = SYMBOLS[str(op.got)]
     if op.got not in field.kind.ops:
         raise refusal(f"`{field.name}` does not take `{symbol}`; use {' '.join(allowed)}", op, field.name, allowed)
@@ -189,10 +184,12 @@ def _value(field: Field, spot: Spot, op: str = "eq") -> Value:
     try:
         value = kind.read(spot.got)
     except (ValueError, ArithmeticError):
-        allowed: object = list(kind.choices) + ["BUY", "SELL", "WATCH"] * (field.name == "action") or kind.name
-        meant = nearest(str(spot.got), kind.choices)
+        allowed = [*kind.choices, *(["BUY", "SELL", "WATCH"] if field.name == "action" else [])]
+        meant = nearest(spot.got, [each.lower() for each in allowed]) if isinstance(spot.got, str) else None
         hint = f"; did you mean `{meant}`?" if meant else ""
-        raise refusal(f"`{field.name}` takes {kind.name}; got {_quote(spot.got)}{hint}", spot, field.name, allowed)
+        raise refusal(
+            f"`{field.name}` takes {kind.name}; got {_quote(spot.got)}{hint}", spot, field.name, allowed or kind.name
+        ) from None
     if field.low is not None and field.high is not None and not field.low <= float(value) <= field.high:
         bounds = f"{field.low} to {field.high}"
         raise refusal(f"`{field.name}` goes from {bounds}; got {_quote(spot.got)}", spot, field.name, bounds)
@@ -200,8 +197,17 @@ def _value(field: Field, spot: Spot, op: str = "eq") -> Value:
 
 
 def _quote(got: object) -> str:
-    shown = shorten(got, 80)
-    return f"'{shown}'" if isinstance(got, str) else str(shown)
+    brief = _brief(got)
+    return f"'{shorten(brief, 80)}'" if isinstance(got, str) else str(brief)
+
+
+def _brief(got: object) -> str | int | float | None:
+    """What somebody wrote, fit for an error: JSON may hold an integer too long to print."""
+    if isinstance(got, int) and got.bit_length() > 64:
+        return "an integer of that size"
+    if isinstance(got, str):
+        return str(got)
+    return got if isinstance(got, int | float | None) else str(shorten(got))
 
 
 def _between(clause: Clause, values: Sequence[Spot]) -> Node:
@@ -215,13 +221,18 @@ def _between(clause: Clause, values: Sequence[Spot]) -> Node:
     return group("any", ends)
 
 
+def _side_of(spot: Spot) -> str | None:
+    """The direction that BUY or SELL stands for; both open."""
+    return SHORT_ACTIONS.get(spot.got.lower(), ("", None))[1] if isinstance(spot.got, str) else None
+
+
 def _expand_sides(action: Field, op: Spot, values: Sequence[Spot], passes: bool) -> Node:
     """`action in (BUY, WATCH)` as what it stands for: buy and sell are the openings of a long and of a short."""
     negative = op.got in ("ne", "nin")
     passes = passes and not negative
     nodes: list[Node] = []
     for spot in values:
-        side = _SIDES.get(str(spot.got).lower())
+        side = _side_of(spot)
         value: Value = "open" if side else _value(action, spot)
         node: Node = Clause(action, "eq", (value,), passes)
         if side:
@@ -233,9 +244,8 @@ def _expand_sides(action: Field, op: Spot, values: Sequence[Spot], passes: bool)
 
 def refusal(message: str, spot: Spot, field: str | None = None, allowed: object = None) -> InvalidFilter:
     """What to raise about a spot."""
-    got = spot.got if isinstance(spot.got, str | int | float) else None if spot.got is None else repr(spot.got)
     field = None if field is None else str(shorten(field))
-    return InvalidFilter(message, field=field, got=got, allowed=allowed, at=spot.at)
+    return InvalidFilter(message, field=field, got=_brief(spot.got), allowed=allowed, at=spot.at)
 
 
 # --- Printing and limits -----------------------------------------------------------------------------------------

@@ -39,7 +39,7 @@ class Follower:
         self._filling: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.extents: dict[str, Extent] = {}  # As of the last poll; the tapes know newer heads.
-        self.confirmed_s: float | None = None  # When a poll last saw the store's heads, on the loop's clock.
+        self.confirmed_s: float | None = None  # The heads were not older than this when a poll saw them; the loop's clock.
 
     async def __aenter__(self) -> Self:
         await self.poll()
@@ -77,13 +77,16 @@ class Follower:
 
     async def _fill(self, tape: Tape) -> None:
         try:
-            while tape.stopped is None:
-                events = await self._store.read(tape.channel, tape.tip, FILL_EVENTS)
-                if not events:
-                    return
-                self._take_read(tape, [frame_of(event) for event in events])
+            while tape.stopped is None and await self._fill_some(tape):
+                pass
         except CatalystError as error:
             log.warning("a hole could not be filled yet", extra={"channel": tape.channel, "reason": str(error)})
+
+    async def _fill_some(self, tape: Tape) -> bool:
+        """Whether the store had anything after our tip; then it has passed."""
+        events = await self._store.read(tape.channel, tape.tip, FILL_EVENTS)
+        self._take_read(tape, [frame_of(event) for event in events])
+        return bool(events)
 
     def _take_read(self, tape: Tape, frames: list[Frame]) -> None:
         """Frames from the store are the truth: one that does not join our tip means we were shown something else."""
@@ -112,10 +115,13 @@ class Follower:
         Raises:
             StoreUnavailable: nothing was learned.
         """
+        asked_s = asyncio.get_running_loop().time()
         tips = {channel: tape.tip for channel, tape in self._hub.tapes.items()}
         extents = await self._store.extents()
-        self.extents = extents
-        self.confirmed_s = asyncio.get_running_loop().time()
+        if self.confirmed_s is None or asked_s >= self.confirmed_s:
+            self.extents, self.confirmed_s = self.extents | extents, asked_s
+        else:  # A later poll was answered before this one; then we may still have seen a channel that it did not.
+            self.extents = extents | self.extents
         for channel, extent in extents.items():
             tape = self._hub.tapes.get(channel)
             if tape is None:
@@ -126,23 +132,31 @@ class Follower:
                 self.fill(tape)
 
     async def _open(self, extent: Extent) -> None:
-        """A tape that begins at the durable end; at its hash, which the extent knows only at the very end."""
+        """A tape that begins at the durable end; at its hash, which the extent knows only at the very ends."""
         tip = extent.hash_last
-        if extent.durable < extent.last:
-            before = await self._store.read(extent.channel, extent.durable - 1, 1)
-            tip = before[0].hash if before else extent.hash_before
-        self._hub.open(extent.channel, extent.epoch, extent.durable, tip[:4].hex())
+        if extent.durable < extent.first:
+            tip = extent.hash_before
+        elif extent.durable < extent.last:
+            (newest,) = await self._store.read(extent.channel, extent.durable - 1, 1)
+            tip = newest.hash
+        if extent.channel not in self._hub.tapes:  # Another poll may have been first while we read.
+            self._hub.open(extent.channel, extent.epoch, extent.durable, tip[:4].hex())
 
     async def caught_up(self, channel: str) -> None:
-        """Bring a channel to the store's present end before going on; what a fold needs before anyone may ask it.
+        """Bring a channel to the store's present end, and wait until the hub has served it.
+
+        A fill that is under way may have asked before that end was there, and gives up in silence; so we read ourselves.
 
         Raises:
             StoreUnavailable: the store did not answer; safe to try again.
         """
         await self.poll()
-        task = self._filling.get(channel)
-        if task is not None:
-            await asyncio.shield(task)
+        tape, extent = self._hub.tapes.get(channel), self.extents.get(channel)
+        if tape is None or extent is None:
+            return
+        while tape.tip < extent.durable and tape.stopped is None and await self._fill_some(tape):
+            pass
+        await self._hub.grown(tape, min(tape.tip, extent.durable) - 1)
 
     async def _poll_for_ever(self) -> None:
         while True:

@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from functools import partial
 
-from catalyst_signals.errors import CatalystError, Unavailable
+from catalyst_signals.errors import CatalystError, PositionTooOld, Unavailable
 from catalyst_signals.events import Frame
 from catalyst_signals.filters import Filter
 from catalyst_signals.pages import CUT_BYTES_MAX, PAGE_EVENTS, Page, PageCache
@@ -65,6 +65,7 @@ class Hub:
         self.deliveries = 0
         self._in_ring = 0
         self._order: deque[tuple[Tape, int]] = deque()  # What the rings hold, oldest first, over all tapes.
+        self._stale = 0  # How many of these stand for frames that are gone already.
         self._busy: deque[Tape] = deque()  # Tapes with pending frames.
         self._turn: tuple[Tape, list[tuple[Group, bytes, int]]] | None = None
         self._at = 0  # How far the turn in progress got in its current group.
@@ -91,6 +92,8 @@ class Hub:
     def offer(self, frame: Frame) -> None:
         """Take in the next frame of a channel; only the gate in follow.py calls this, and only in order."""
         tape = self.tapes[frame.channel]
+        if frame.epoch != tape.epoch:
+            self._empty(tape)  # A page of the ring has no holes, and before an epoch there is one.
         tape.accept(frame)
         if not tape.groups:
             self._wake(tape)
@@ -99,7 +102,9 @@ class Hub:
         self._in_ring += len(frame.ws)
         while self._in_ring > self._ring_bytes_max:
             oldest, seq = self._order.popleft()
-            self._in_ring -= oldest.evict(seq)
+            freed = oldest.evict(seq)
+            self._in_ring -= freed
+            self._stale -= not freed
         if not tape.busy:
             tape.busy = True
             self._busy.append(tape)
@@ -190,12 +195,21 @@ class Hub:
 
     def _abandon(self, tape: Tape) -> None:
         """Nobody is left on a tape: what was kept and still due for them goes."""
-        self._in_ring -= sum(len(frame.ws) for frame in tape.ring.values())
-        tape.ring.clear()
-        tape.low = tape.tip + 1
+        self._empty(tape)
         if tape.pending:
             tape.served(tape.pending[-1])
             tape.pending.clear()
+            self._wake(tape)
+
+    def _empty(self, tape: Tape) -> None:
+        """The ring of a tape lets everything go; its places in the order go when they are half of it."""
+        self._in_ring -= sum(len(frame.ws) for frame in tape.ring.values())
+        self._stale += len(tape.ring)
+        tape.ring.clear()
+        tape.low = tape.tip + 1
+        if self._stale * 2 > len(self._order):
+            self._order = deque((each, seq) for each, seq in self._order if seq in each.ring)
+            self._stale = 0
 
     # -- the pump -------------------------------------------------------------------------------------------------
 
@@ -369,6 +383,8 @@ class Hub:
         if isinstance(result, CatalystError):
             self.leave(subscriber)
             subscriber.peer.listener.ended(subscriber, result)
+        elif result.last <= subscriber.judged:
+            self._enqueue(subscriber)  # It asked twice, and the other page was first.
         elif not subscriber.peer.paused:
             self._serve(subscriber, result)
 
@@ -400,21 +416,26 @@ class Hub:
             self._pages.put((tape.channel, start), page)
         return page
 
-    def _read(self, tape: Tape, after: int, then: Then) -> None:
-        """Read the page after `after` from the store, once for all who ask meanwhile."""
+    def _read(self, tape: Tape, after: int, then: Then, *, exactly: bool = False) -> None:
+        """Read the page that holds what comes after `after` from the store, once for all who ask meanwhile.
+
+        Pages begin at multiples of their size, so that many share one; `exactly` begins it right after `after`.
+        """
         start = after - after % PAGE_EVENTS
-        known = self._pages.get((tape.channel, start))
-        key = (tape.channel, after if known is not None else start)
+        exactly = exactly or self._pages.get((tape.channel, start)) is not None
+        key = (tape.channel, after if exactly else start)
         waiting = self._reads.setdefault(key, [])
-        waiting.append(lambda result: self._deliver_page(tape, after, result, then))
+        waiting.append(lambda result: self._deliver_page(tape, after, result, then, exactly))
         if len(waiting) == 1:
             task = asyncio.get_running_loop().create_task(self._read_page(tape, key))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    def _deliver_page(self, tape: Tape, after: int, result: PageOrError, then: Then) -> None:
-        if isinstance(result, Page) and result.last <= after:
-            self._read(tape, after, then)  # Cut short by its bytes: the rest is another page.
+    def _deliver_page(self, tape: Tape, after: int, result: PageOrError, then: Then, exactly: bool) -> None:
+        """A shared page may end before `after` (cut short by its bytes), or begin with what retention dropped."""
+        missed = isinstance(result, PositionTooOld) or (isinstance(result, Page) and result.last <= after)
+        if missed and not exactly:
+            self._read(tape, after, then, exactly=True)
         else:
             then(result)
 

@@ -24,7 +24,7 @@ DEPTH_MAX = 16
 _PLAIN = re.compile(r"(?:0|[1-9][0-9]*)(?:\.[0-9]+)?")
 _DECIMAL = re.compile(r"\+?(?:[0-9]+\.?[0-9]*|\.[0-9]+)(?:[eE][+-]?[0-9]{1,3})?")
 _UTC = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]{1,6})?Z")
-_RFC3339 = re.compile(
+RFC3339 = re.compile(
     r"[0-9]{4}-[0-9]{2}-[0-9]{2}[Tt ][0-9]{2}:[0-9]{2}:[0-9]{2}(?:\.[0-9]+)?(?:[Zz]|[+-][0-9]{2}:[0-9]{2})"
 )
 _DURATION = re.compile(
@@ -121,7 +121,7 @@ def as_decimal(value: Any) -> Decimal | None:
 
 def as_time(text: str) -> datetime | None:
     """The moment an RFC 3339 text with an offset names, or None."""
-    if not _RFC3339.fullmatch(text):
+    if not RFC3339.fullmatch(text):
         return None
     try:
         return datetime.fromisoformat(text.upper()).astimezone(UTC)
@@ -258,7 +258,7 @@ def list_of(each: Kind, most: int) -> Kind:
 
 
 def object_of(short: str = "") -> Kind:
-    says = "an object" + (f', or the bare value of its `{short}`' if short else "")
+    says = "an object" + (f", or the bare value of its `{short}`" if short else "")
 
     def check(value: Any, path: str) -> dict[str, Any]:
         if type(value) is dict:

@@ -60,7 +60,32 @@ class _Box(Generic[G]):
                 del column[at]
 
 
-Shelf = dict[BoxKey, _Box[G]]
+class _Shelf(dict[BoxKey, _Box[G]]):
+    """Boxes by what their branches have in common; remembers which of them take an action and direction."""
+
+    __slots__ = ("_by_side",)
+
+    def __init__(self) -> None:
+        self._by_side: dict[int, list[_Box[G]]] = {}
+
+    def taking(self, side: int) -> list[_Box[G]]:
+        found = self._by_side.get(side)
+        if found is None:
+            found = self._by_side[side] = [box for box in self.values() if box.sides & side]
+        return found
+
+    def box(self, key: BoxKey) -> _Box[G]:
+        """The box of that key, made when it is the first."""
+        if key not in self:
+            self[key] = _Box(key)
+            self._by_side.clear()
+        return self[key]
+
+    def remove(self, key: BoxKey, limit: Any, group: G) -> None:
+        self[key].remove(limit, group)
+        if not self[key].groups:
+            del self[key]
+            self._by_side.clear()
 
 
 class _AllBut(Generic[G]):
@@ -70,7 +95,7 @@ class _AllBut(Generic[G]):
 
     def __init__(self, many: bool) -> None:
         self.many = many
-        self.shelf: Shelf[G] = {}
+        self.shelf: _Shelf[G] = _Shelf()
         self.barred: dict[Any, dict[G, None]] = {}
 
     def barred_by(self, fact: Any) -> Mapping[G, None]:
@@ -84,12 +109,13 @@ class MatchIndex(Generic[G]):
 
     def __init__(self) -> None:
         self._filters: dict[G, Filter] = {}
+        self._ruled: dict[str | None, dict[G, Filter]] = {}  # By the one field whose value can rule the filter out.
         self._everything: dict[G, None] = {}
         self._open: dict[G, Filter] = {}
-        self._single: dict[str, dict[Any, Shelf[G]]] = {}
-        self._many: dict[str, dict[Any, Shelf[G]]] = {}
+        self._single: dict[str, dict[Any, _Shelf[G]]] = {}
+        self._many: dict[str, dict[Any, _Shelf[G]]] = {}
         self._but: dict[str, _AllBut[G]] = {}
-        self._plain: Shelf[G] = {}
+        self._plain: _Shelf[G] = _Shelf()
 
     def __len__(self) -> int:
         return len(self._filters)
@@ -105,6 +131,7 @@ class MatchIndex(Generic[G]):
             raise ValueError(f"{group!r} already has a filter in this index; remove it first")
         self._filters[group] = filter
         branches = plan(filter.node) if filter.node is not None else []
+        self._ruled.setdefault(_ruled_by(branches), {})[group] = filter
         if not branches:
             self._everything[group] = None
         elif any(branch.open for branch in branches):
@@ -116,38 +143,51 @@ class MatchIndex(Generic[G]):
     def remove(self, group: G) -> None:
         """Forget `group`; raises KeyError if it is not here."""
         filter = self._filters.pop(group)
-        if filter.node is None:
+        branches = plan(filter.node) if filter.node is not None else []
+        by = _ruled_by(branches)
+        del self._ruled[by][group]
+        if not self._ruled[by]:
+            del self._ruled[by]
+        if not branches:
             del self._everything[group]
         elif self._open.pop(group, None) is None:
-            branches = plan(filter.node)
             for branch in branches:
                 self._take_away(group, branch, alone=len(branches) == 1)
 
     def match(self, doc: Mapping[str, Any]) -> list[G]:
-        """The groups whose filter matches the event, each once, in no order.
-
-        What is not a signal is rare and reaches nearly all, so there each filter is asked.
-        """
+        """The groups whose filter matches the event, each once, in no order."""
         facts = Facts(doc)
         if facts.erased:
             return []
         if facts.lenient:
-            return [group for group, filter in self._filters.items() if filter.judge(facts)]
+            return self._match_leniently(facts)
         side = _SIDE_BIT[facts["action"], facts["direction"]]
         found: list[G] = list(self._everything)
         several: set[G] = set()  # Those that can be found in more than one place.
         for shelf in self._shelves(facts):
-            _gather(shelf.values(), facts, side, found, several)
+            _gather(shelf.taking(side), facts, found, several)
         for field, but in self._but.items():
             here: list[G] = []
-            _gather(but.shelf.values(), facts, side, here, several)
+            _gather(but.shelf.taking(side), facts, here, several)
             barred = but.barred_by(facts[field])
             found += [group for group in here if group not in barred] if barred else here
         if self._open:
             found += [group for group, filter in self._open.items() if filter.judge(facts)]
         return found + list(several) if several else found
 
-    def _shelves(self, facts: Facts) -> Iterator[Shelf[G]]:
+    def _match_leniently(self, facts: Facts) -> list[G]:
+        """What is not a signal is wanted by all who do not rule it out; only those whose key does are not asked."""
+        found: list[G] = []
+        for field, filters in self._ruled.items():
+            fact = None if field is None else facts[field]
+            asked: Iterable[G] = filters
+            if field is not None and fact is not None:
+                shelf: Mapping[BoxKey, _Box[G]] = self._single[field].get(fact, {})
+                asked = [group for box in shelf.values() if not box.several for group in box.groups]
+            found += [group for group in asked if filters[group].judge(facts)]
+        return found
+
+    def _shelves(self, facts: Facts) -> Iterator[_Shelf[G]]:
         """The shelves a document leads to."""
         yield self._plain
         for field, table in self._single.items():
@@ -165,9 +205,7 @@ class MatchIndex(Generic[G]):
         test = None if rest is None else compile_node(rest)
         key, limit = _box_key(branch, alone), _limit(branch.floor)
         for shelf in self._shelves_of(branch):
-            if key not in shelf:
-                shelf[key] = _Box(key)
-            shelf[key].add(limit, group, test)
+            shelf.box(key).add(limit, group, test)
         if branch.but:
             barred = self._but[str(branch.by)].barred
             for value in branch.keys:
@@ -176,19 +214,20 @@ class MatchIndex(Generic[G]):
     def _take_away(self, group: G, branch: Branch, *, alone: bool) -> None:
         key, limit = _box_key(branch, alone), _limit(branch.floor)
         for shelf in self._shelves_of(branch):
-            shelf[key].remove(limit, group)
-            if not shelf[key].groups:
-                del shelf[key]
+            shelf.remove(key, limit, group)
         self._tidy(group, branch)
 
-    def _shelves_of(self, branch: Branch) -> list[Shelf[G]]:
+    def _shelves_of(self, branch: Branch) -> list[_Shelf[G]]:
         """The shelves a branch belongs on, made when it is the first there."""
         if branch.by is None:
             return [self._plain]
         if branch.but:
             return [self._but.setdefault(branch.by, _AllBut(branch.many)).shelf]
         table = (self._many if branch.many else self._single).setdefault(branch.by, {})
-        return [table.setdefault(value, {}) for value in branch.keys]
+        for value in branch.keys:
+            if value not in table:
+                table[value] = _Shelf()
+        return [table[value] for value in branch.keys]
 
     def _tidy(self, group: G, branch: Branch) -> None:
         """Forget what a branch leaves empty behind it, so that nothing is looked up in vain."""
@@ -211,6 +250,12 @@ class MatchIndex(Generic[G]):
             del tables[branch.by]
 
 
+def _ruled_by(branches: list[Branch]) -> str | None:
+    """The field without whose value on one of its keys a filter cannot match, if it is looked up by just that."""
+    only = branches[0] if len(branches) == 1 else None
+    return None if only is None or only.but or only.many else only.by
+
+
 def _box_key(branch: Branch, alone: bool) -> BoxKey:
     floor = branch.floor
     field, op = (None, "") if floor is None else (floor.field.name, floor.op)
@@ -222,11 +267,9 @@ def _limit(floor: Clause | None) -> Any:
     return None if floor is None else operand(floor, floor.values[0])
 
 
-def _gather(boxes: Iterable[_Box[G]], facts: Facts, side: int, found: list[G], several: set[G]) -> None:
+def _gather(boxes: list[_Box[G]], facts: Facts, found: list[G], several: set[G]) -> None:
     """Add the groups of a shelf that match: to `several` if they may be met again, else to `found`."""
     for box in boxes:
-        if not box.sides & side:
-            continue
         groups, tests = box.groups, box.tests
         if box.field is not None:
             fact = facts[box.field]

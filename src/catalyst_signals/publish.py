@@ -26,6 +26,7 @@ log = logging.getLogger("catalyst.publish")
 
 COMMIT_DRAFTS_MAX = 1000  # One commit: about 40 ms of SQLite here (bench/append, 2026-11), so an ack is never far.
 RETRY_S = (0.05, 2.0)
+HINT_S = 1.0  # A broker that takes longer than a poll is of no use, and the next commit waits for it.
 
 Result = list[Stored | Refused]
 
@@ -148,6 +149,7 @@ class Publisher:
             if not waiting.answer.done():
                 waiting.answer.set_result(own)
         try:
-            await self._broker.publish(frames)
-        except Unavailable as error:
-            log.warning("the others were not told, they will find it by their poll", extra={"reason": str(error)})
+            async with asyncio.timeout(HINT_S):
+                await self._broker.publish(frames)
+        except (Unavailable, TimeoutError) as error:
+            log.warning("the others were not told, they will find it by their poll", extra={"reason": repr(error)})

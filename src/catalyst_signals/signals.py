@@ -35,7 +35,7 @@ _FLOAT_CHARS_MAX = 64
 _SMART_QUOTES = "“”„‟«»″‘’‚‛"
 _SMART_END = re.compile(rf"[{_SMART_QUOTES}](?=\s*[,:}}\]])")
 _WORD = re.compile(r"[^\s,{}\[\]\"]+")
-_MONSTER = re.compile(r"[0-9]{4300,}|[0-9]+\.[0-9eE+-]{60,}|[0-9.]+[eE][+-]?[0-9]{7,}")
+_MONSTER = re.compile(r"(?<![0-9.])(?:[0-9]{4300,}|[0-9]+\.[0-9eE+-]{60,}|[0-9.]+[eE][+-]?[0-9]{7,})")
 _HALF_PAIR = re.compile(r"\\u[dD][89abAB][0-9a-fA-F]{2}(?!\\u[dD][c-fC-F])")
 _NOT_A_NUMBER = ("nan", "-nan", "infinity", "-infinity", "inf", "-inf")
 _PYTHON = {"True": "true", "False": "false", "None": "null"}
@@ -107,7 +107,7 @@ def _diagnosis(text: str, at: int, said: str) -> tuple[int, str]:
         name = text[at + 1 : at + 60].partition("}")[0]
         return at - 1, f"the placeholder {{{{{name}}}}} was not filled in by the sender"
     if char == "'":
-        return at, "JSON needs double quotes (\") around names and texts, not single ones"
+        return at, 'JSON needs double quotes (") around names and texts, not single ones'
     if "expected" in said or not char:  # A text that begins with a straight quote and ends with a smart one runs on.
         ends = list(_SMART_END.finditer(text, 0, at))
         if ends:
@@ -220,7 +220,7 @@ def _instruct(data: dict[str, Any]) -> None:
     if action in SHORT_ACTIONS:
         data["action"], way = SHORT_ACTIONS[action]
         if direction not in (None, way):
-            text = f"`direction` contradicts `action`: {action.upper()} opens a {way}; to end a position use close or reduce"
+            text = f"`direction` contradicts `action`: {action.upper()} opens a {way}; to end one use close or reduce"
             raise InvalidDraft(text, field="direction", got=direction, allowed=way)
         data["direction"] = way
     elif action in ("open", "increase") and direction not in ("long", "short"):
@@ -238,7 +238,7 @@ def check_not_expired(draft_data: dict[str, Any], now_us: int) -> InvalidDraft |
 
 
 def side(data: dict[str, Any]) -> str:
-    """What people are shown of an instruction: BUY SELL ADD REDUCE CLOSE CANCEL WATCH AVOID; "" for an erased signal."""
+    """What people are shown of an instruction: BUY SELL ADD REDUCE CLOSE CANCEL WATCH AVOID; "" if erased."""
     action = data.get("action", "")
     if action == "open":
         return {"long": "BUY", "short": "SELL"}.get(data.get("direction", ""), "OPEN")

@@ -167,12 +167,8 @@ class Tape:
 
     def accept(self, frame: Frame) -> None:
         """Move the tip. With nobody subscribed here there is nothing to serve and nothing to keep."""
-        if frame.epoch != self.epoch:
-            self.ring.clear()
-            self.epoch = frame.epoch
-        self.tip, self.tip8 = frame.seq, frame.hash8
+        self.epoch, self.tip, self.tip8 = frame.epoch, frame.seq, frame.hash8
         if not self.groups:
-            self.ring.clear()
             self.low = self.tip + 1
             self.served(frame)
             return

@@ -10,9 +10,9 @@ import pytest
 from tests.running import RunningServer
 
 
-@pytest.fixture(scope="session")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Shared: tests use ids and keys of their own."""
-    folder: Path = tmp_path_factory.mktemp("server")
-    with RunningServer(folder, position_s=1) as running:
+@pytest.fixture(scope="package", params=["uvloop", "asyncio"])
+def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """Shared, on either event loop: tests use ids, keys and channels of their own."""
+    folder: Path = tmp_path_factory.mktemp(f"server-{request.param}")
+    with RunningServer(folder, position_s=1, event_loop=request.param) as running:
         yield running

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from typing import Any
 
@@ -100,6 +101,7 @@ async def test_what_retention_dropped_is_told_with_the_first_kept(server: Runnin
                 refused = await me.subscribe(channel="short", after=0)
                 if refused["type"] == "error":
                     break
+                await asyncio.sleep(0.05)
             assert refused["error"] == "position_too_old" and refused["first"] == 8
             await me.subscribe(channel="short", after=7)
             assert [e["seq"] for e in await me.events(3)] == [8, 9, 10]
@@ -175,7 +177,9 @@ def test_a_page_that_cannot_change_may_be_cached(server: RunningServer) -> None:
     with server.http() as http:
         below = http.get("/v1/channels/cache/events", params={"limit": 3})
         assert "immutable" in below.headers["cache-control"]
-        same = http.get("/v1/channels/cache/events", params={"limit": 3}, headers={"If-None-Match": below.headers["etag"]})
+        same = http.get(
+            "/v1/channels/cache/events", params={"limit": 3}, headers={"If-None-Match": below.headers["etag"]}
+        )
         assert same.status_code == 304
         assert "etag" not in http.get("/v1/channels/cache/events").headers
 

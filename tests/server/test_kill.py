@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from catalyst_signals.client import Client, connect
+from catalyst_signals.client import Catalyst, connect
 from catalyst_signals.filters import parse
 from catalyst_signals.stores.sqlite import SqliteStore
 from catalyst_signals.verify import verify
@@ -30,7 +30,7 @@ async def test_fifty_kills_under_load_lose_nothing_and_repeat_nothing(tmp_path: 
         publishers = [asyncio.create_task(_publish(server, n, acked, stop)) for n in range(PUBLISHERS)]
         readers = [asyncio.create_task(_read(server, f, handled[i])) for i, f in enumerate(FILTERS)]
         for _ in range(KILLS):
-            await asyncio.sleep(random.uniform(0.05, 0.3))
+            await asyncio.sleep(random.uniform(0.2, 1.0))
             await asyncio.to_thread(server.kill)
             await asyncio.to_thread(server.start)
         await asyncio.sleep(0.5)
@@ -72,7 +72,7 @@ async def _read(server: RunningServer, filter: str, handled: list[int]) -> None:
         await _into(catalyst, filter, handled)
 
 
-async def _into(catalyst: Client, filter: str, handled: list[int]) -> None:
+async def _into(catalyst: Catalyst, filter: str, handled: list[int]) -> None:
     async for signal in catalyst.signals(filter, after=0):
         handled.append(signal.seq)
 

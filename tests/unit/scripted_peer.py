@@ -8,8 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any, Self
 
@@ -18,12 +17,13 @@ from websockets.http11 import Request, Response
 
 KEY = "cat_test_abc_secretsecret"
 PATIENCE_S = 5.0
+TS = "2026-11-26T09:30:00.000123Z"
 
 
 async def until(condition: Callable[[], object]) -> None:
     """Come back when `condition` holds; a test that waits longer than PATIENCE_S has failed."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():
+        while not condition():  # noqa: ASYNC110 - it may be anything, also of the client's inner life.
             await asyncio.sleep(0.002)
 
 
@@ -55,21 +55,26 @@ class Visit:
 
     async def refuse_place(self, error: str, **more: Any) -> dict[str, Any]:
         asked = await self.hear("subscribe")
-        await self.say(type="error", ref=asked["ref"], error=error, message="not from there", retry=False, **more)
+        await self.refuse(asked, error, **more)
         return asked
+
+    async def refuse(self, asked: dict[str, Any], error: str, *, retry: bool = False, **more: Any) -> None:
+        refusal = {"error": error, "message": f"no: {error}", "retry": retry}
+        await self.say(type="error", ref=asked["ref"], **(refusal | more))
 
     async def event(self, *seqs: int, kind: str = "published", channel: str = "main", **data: Any) -> None:
         for seq in seqs:
             self.sent += 1
+            body = {"instrument": {"symbol": "ACME"}, "action": "open", "direction": "long", "confidence": 0.8}
             await self.say(
-                type=f"signal.{kind}", channel=channel, seq=seq, id=f"s{seq}", version=1, ts="2026-11-26T09:30:00.000123Z",
-                data={"instrument": {"symbol": "ACME"}, "action": "open", "direction": "long", "confidence": 0.8} | data,
-            )  # fmt: skip
+                type=f"signal.{kind}", channel=channel, seq=seq, id=f"s{seq}", version=1, ts=TS, data=body | data
+            )
 
     async def position(self, through: int, *, sent: int | None = None, hash: str = "", epoch: str = "e1") -> None:
         """Say what is complete; `sent` is the truth unless a test says otherwise."""
         count = self.sent if sent is None else sent
-        await self.say(type="position", channel="main", epoch=epoch, complete_through=through, hash=hash, sent=count, held={})
+        place = {"channel": "main", "epoch": epoch, "complete_through": through, "hash": hash}
+        await self.say(type="position", **place, sent=count, held={})
 
     async def live(self, at: int = 0) -> None:
         await self.say(type="live", channel="main", at=at)
@@ -77,13 +82,18 @@ class Visit:
     async def accept(self, asked: dict[str, Any], seq: int, *, duplicate: bool = False) -> None:
         await self.say(
             type="accepted", ref=asked["ref"], channel=asked["channel"], epoch="e1", seq=seq, id=asked["signal"]["id"],
-            version=1, ts="2026-11-26T09:30:00.000123Z", duplicate=duplicate, durability="disk",
+            version=1, ts=TS, duplicate=duplicate, durability="disk",
         )  # fmt: skip
 
     async def flush(self) -> None:
         """The client's side of the socket has everything that was sent: a pong came back."""
         async with asyncio.timeout(PATIENCE_S):
             await (await self._socket.ping())
+
+    @property
+    def waiting(self) -> int:
+        """How many messages of the client were not heard yet."""
+        return len(self._socket.recv_messages.frames)
 
     async def drop(self) -> None:
         """Break the connection after what was sent has arrived."""
@@ -107,7 +117,7 @@ class Peer:
             "type": "welcome", "protocol": 1, "node": "n1", "now": "2026-11-26T09:30:00Z", "position_s": 10,
             "message_bytes": 65536, "publishes_in_flight": 64, "expires_at": None,
         }  # fmt: skip
-        self.refusal: tuple[int, bytes] | None = None
+        self.refusal: tuple[int, str] | None = None
         self.refused = 0
         self._visits: asyncio.Queue[Visit] = asyncio.Queue()
         self._server: Server | None = None
@@ -131,19 +141,14 @@ class Peer:
 
     def refuse(self, status: int, **body: Any) -> None:
         """From now on, answer handshakes with this."""
-        self.refusal = (status, json.dumps(body).encode())
+        self.refusal = (status, json.dumps(body))
 
     def _judge(self, socket: ServerConnection, request: Request) -> Response | None:
         if self.refusal is None and request.path == "/v1/ws":
             return None
         self.refused += 1
-        status, body = self.refusal or (404, b"<html>")
-        response = socket.respond(HTTPStatus(status), "")
-        response.body = body
-        response.headers["Content-Length"] = str(len(body))
-        del response.headers["Content-Length"]
-        response.headers["Content-Length"] = str(len(body))
-        return response
+        status, text = self.refusal or (404, "<html>")
+        return socket.respond(HTTPStatus(status), text)
 
     async def _handle(self, socket: ServerConnection) -> None:
         await socket.send(json.dumps(self.welcome))
@@ -178,19 +183,23 @@ class Taken:
     async def __aexit__(self, *_: object) -> None:
         self.task.cancel()
         await asyncio.wait([self.task])
-        if not self.task.cancelled() and self.task.exception() is not None:
-            self.task.exception()
+        assert self.task.cancelled() or self.task.exception() is None
 
     async def _take(self) -> None:
         async for item in self.stream:
             self.items.append(item)
 
     async def at(self, seq: int) -> None:
-        """Wait until the event of that seq came out."""
-        await until(lambda: (self.task.done() and self.task.result()) or seq in self.seqs)
+        """Wait until the event of that seq came out; what the iterator raises is raised here."""
+        await until(lambda: seq in self.seqs or self.task.done())
+        if seq not in self.seqs:
+            self.task.result()
+            raise AssertionError(f"the iterator ended after {self.seqs}")
 
-
-@asynccontextmanager
-async def listening() -> AsyncIterator[Peer]:
-    async with Peer() as peer:
-        yield peer
+    async def fails(self) -> BaseException:
+        """Wait until the iterator raised; what it was."""
+        await until(self.task.done)
+        fault = self.task.exception()
+        assert fault is not None, "it ended without raising"
+        self.task = asyncio.create_task(asyncio.sleep(0))
+        return fault

@@ -4,7 +4,7 @@ Owns: the window, the matching of answers to drafts, retries. Knows nothing of s
 Law: a draft keeps its id through every retry, so the log holds it once; each draft is answered once, with a receipt or
 an error, and none waits for ever.
 
-There is no task here: whoever waits for an answer reads the socket, for all who wait.
+There is no task here: one of those who wait for an answer reads the socket, for all of them.
 """
 
 from __future__ import annotations
@@ -67,7 +67,8 @@ class Publisher:
         self._timeout_s = timeout_s
         self._line = Line(dial, self._prepare, hooks)
         self._numbers = count(1)
-        self._turn = asyncio.Lock()  # Who holds it reads the socket.
+        self._reading = False  # Whether one of those who wait reads the socket.
+        self._sleepers: dict[int, asyncio.Future[None]] = {}  # The others, by the number of the draft they wait for.
         self._waiting: list[Ask] = []  # A heap: not sent, or to be sent again.
         self._flying: dict[int, Ask] = {}  # Sent on the present connection, by `ref`.
         self._paused_until_s = 0.0
@@ -108,12 +109,42 @@ class Publisher:
     async def _until_answered(self, ask: Ask) -> None:
         async with asyncio.timeout(self._timeout_s):
             while ask.answer is None:
-                if self._line.link is not None:
-                    with suppress(Dropped, CatalystError):  # Whoever reads finds out as well, and deals with it.
-                        await self._fill(self._line.link)
-                async with self._turn:
-                    if ask.answer is None:
-                        await self._step()
+                if self._reading:
+                    await self._sleep(ask)
+                else:
+                    await self._read_until(ask)
+
+    async def _read_until(self, ask: Ask) -> None:
+        """Read for all who wait, until our own answer is there; then one of them reads."""
+        self._reading = True
+        try:
+            while ask.answer is None:
+                await self._step()
+        finally:
+            self._reading = False
+            self._wake_one()
+
+    async def _sleep(self, ask: Ask) -> None:
+        """Somebody else reads: send what fits, then wait for the answer, or to be the one who reads."""
+        if self._line.link is not None:
+            with suppress(Dropped, CatalystError):  # Who reads finds out as well, and deals with it.
+                await self._fill(self._line.link)
+        if ask.answer is not None or not self._reading:
+            return
+        wake = self._sleepers[ask.number] = asyncio.get_running_loop().create_future()
+        try:
+            await wake
+        except asyncio.CancelledError:
+            if not self._reading:  # We may have been woken to read just when we gave up.
+                self._wake_one()
+            raise
+        finally:
+            del self._sleepers[ask.number]
+
+    def _wake_one(self) -> None:
+        wake = next((wake for wake in self._sleepers.values() if not wake.done()), None)
+        if wake is not None:
+            wake.set_result(None)
 
     async def _step(self) -> None:
         """Send what fits, take one answer; make the connection when there is none."""
@@ -165,6 +196,9 @@ class Publisher:
             return
         self._line.tries = 0
         ask.answer = from_dict(message) if message["type"] == "error" else _receipt(ask, message)
+        wake = self._sleepers.get(ask.number)
+        if wake is not None and not wake.done():
+            wake.set_result(None)
 
     def _put_back(self, ask: Ask, message: dict[str, Any]) -> None:
         """The server has too much to do: nobody of us sends for a while."""

@@ -23,7 +23,7 @@ from catalyst_signals.client.link import Dropped, Link, encode
 from catalyst_signals.errors import CatalystError, PositionLost, from_dict
 from catalyst_signals.events import Position
 
-JUMPS_MAX: Final = 3  # Refusals of one subscribe that are got over before one is raised: the first should be the last.
+ASKS_MAX: Final = 5  # For one subscription: again after a gap, again when the filter was changed meanwhile, no more.
 
 FilterLike = str | Mapping[str, Any] | None
 T = TypeVar("T")
@@ -125,9 +125,10 @@ class Stream(Generic[T]):
         await self._line.close()
 
     async def change(self, filter: FilterLike) -> None:
-        """Filter otherwise from where the stream stands: loses nothing, repeats nothing.
+        """Filter otherwise from where the stream stands: loses nothing, repeats nothing. Returns once it is in force.
 
-        What the server had sent before still comes out first. May be called from the handler or from another task.
+        What the server had sent before still comes out first. May be called from the handler or from another task. A
+        stream that was not begun yet begins with it.
 
         Raises:
             InvalidFilter: the server refused it; the filter before stays in force.
@@ -135,13 +136,11 @@ class Stream(Generic[T]):
         async with self._changing:
             before, self.filter = self.filter, filter
             link = self._line.link
-            if link is None:
+            if link is None and not self._turn.locked():
                 return
             self._change = change = _Change(next(self._refs), before)
-            try:
-                await self._ask(link, change.ref, {})
-            except Dropped as dropped:
-                self._lose(link, dropped)
+            if link is not None:  # Else a subscribe is under way, which will see that the filter is another one now.
+                await self._ask_on(link, change.ref)
             while not change.done and not self._ended:
                 await self._read_ahead(change)
             if change.refused is not None:
@@ -208,39 +207,47 @@ class Stream(Generic[T]):
             asked["position_s"] = self._wish.position_s
         await link.send(encode(asked))
 
+    async def _ask_on(self, link: Link, ref: int) -> None:
+        """Ask where the subscription stands. If that fails, the next connection is made with the new filter anyway."""
+        try:
+            await self._ask(link, ref, {})
+        except Dropped as dropped:
+            self._lose(link, dropped)
+
     async def _subscribe(self, link: Link) -> None:
         """Subscribe where we stand, on a new link; a refused place is told as a gap and left for a good one."""
-        for _ in range(JUMPS_MAX):
-            ref = next(self._refs)
+        for _ in range(ASKS_MAX):
+            ref, filter = next(self._refs), self.filter
             await self._ask(link, ref, self._cursor.where())
             while (answer := await link.receive()).get("ref") != ref:
-                pass  # Nothing of this channel can come before the answer.
+                pass  # What an earlier ask of this loop set going comes again: each ask names the place.
             if answer["type"] == "subscribed":
                 self._cursor.opened(answer["epoch"], answer["after"])
                 link.expect_positions(answer.get("position_s"))
-                return self._conclude(None)
-            error = from_dict(answer)
-            if answer.get("retry") is True:
-                raise Dropped(error.message, error.extra.get("retry_after_s"))
-            if not self._get_over(error):
-                break
-        raise error
+                if self.filter is filter:
+                    return self._conclude(None)
+            else:
+                self._refused(answer, filter)
+        raise CatalystError(f"the server took none of {ASKS_MAX} subscriptions in a row to `{self.channel}`")
 
-    def _get_over(self, error: CatalystError) -> bool:
-        """Whether to subscribe again at once: from the place a gap left us at, or with the filter before a change."""
+    def _refused(self, answer: dict[str, Any], filter: FilterLike) -> None:
+        """Return if asking again can help: another place after a gap, another filter after a change. Else raise."""
+        error = from_dict(answer)
+        if answer.get("retry") is True:
+            raise Dropped(error.message, error.extra.get("retry_after_s"))
         if isinstance(error, PositionLost):
-            return self._jump(error)
-        pending = self._change is not None
-        self._conclude(error)
-        return pending
+            self._jump(error)
+        elif self.filter is filter:
+            if self._change is None:
+                raise error
+            self._conclude(error)
 
-    def _jump(self, error: PositionLost) -> bool:
+    def _jump(self, error: PositionLost) -> None:
         gap = self._cursor.gap_of(error)
         if gap is None or self._wish.strict:
-            return False
+            raise error
         if self._cursor.go_on(gap, str(error.extra.get("epoch", ""))):
             self._hooks.gap(gap)
-        return True
 
     # -- what arrives -------------------------------------------------------------------------------------------------
 
@@ -287,5 +294,5 @@ class Stream(Generic[T]):
     def _on_live(self, message: dict[str, Any]) -> None:
         if message.get("channel") == self.channel:
             self._line.tries = 0
-            self._ended = self._wish.ends_at_head
+            self._ended = self._ended or self._wish.ends_at_head
             self._hooks.now("live")

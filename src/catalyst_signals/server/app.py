@@ -13,6 +13,7 @@ import socket
 import sys
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from importlib.util import find_spec
 from types import FrameType
 
 import msgspec
@@ -224,9 +225,9 @@ async def serve(settings: Settings) -> None:
 def run(settings: Settings) -> None:
     """`catalyst serve`: the event loop, the log, and the server on it."""
     logs.install(settings.log_level)
-    try:
-        import uvloop
-    except ModuleNotFoundError:  # Not on every platform; asyncio's own loop passes the same tests.
-        asyncio.run(serve(settings))
-    else:
-        uvloop.run(serve(settings))
+    if settings.event_loop == "asyncio" or (settings.event_loop == "auto" and find_spec("uvloop") is None):
+        asyncio.run(serve(settings))  # uvloop is not on every platform; the same tests pass on both.
+        return
+    import uvloop
+
+    uvloop.run(serve(settings))

@@ -6,12 +6,14 @@ means is an adapter's business (ingest/). The path holds a secret, so no path of
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth.api_keys import hash_secret
-from catalyst_signals.errors import NotFound, RateLimited
-from catalyst_signals.events import Batch, Refused, now_us
-from catalyst_signals.ingest import read, received_draft
+from catalyst_signals.errors import InvalidRequest, NotFound, RateLimited
+from catalyst_signals.events import Batch, Draft, Refused, now_us
+from catalyst_signals.ingest import id_of_body, read, received_draft
 from catalyst_signals.projections import Source
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import body_of, json_response, node_of
@@ -30,24 +32,44 @@ async def receive(adapter: str, secret: str, request: Request) -> Response:
     wait_s = node.ingest_limit.take(source.id, now_us() / 1_000_000)
     if wait_s:
         raise RateLimited("too many webhooks for this secret", retry_after_s=wait_s)
-    raw = await body_of(request)
-    content_type = request.headers.get("content-type", "")
-    reading = read(adapter, raw, content_type, ingest_id=source.id, now_us=now_us())
+    body = Body(adapter, await body_of(request), request.headers.get("content-type", ""))
+    try:
+        return await _take(node, source, body)
+    except InvalidRequest as error:
+        await _keep_refused(node, source, body, error)
+        raise
+
+
+class Body(NamedTuple):
+    """What came in, and for which adapter."""
+
+    adapter: str
+    raw: bytes
+    content_type: str
+
+
+async def _take(node: Node, source: Source, body: Body) -> Response:
+    """Store the signals a body holds and the body itself, in one append."""
+    reading = read(*body, ingest_id=source.id, now_us=now_us())
     drafts = [signal_draft(one, subject=source.subject)[0] for one in reading.drafts]
     await node.check_fresh(source.channel, drafts)
-    return await _store(node, source, Batch(channel=source.channel, subject=source.subject, drafts=drafts), Batch(
-        channel="ingest", subject=source.subject,
-        drafts=[received_draft(adapter, raw, content_type, ingest_id=source.id, id=reading.id)],
-    ))  # fmt: skip
-
-
-async def _store(node: Node, source: Source, signals: Batch, raw: Batch) -> Response:
-    result, _ = await node.publisher.submit([signals, raw])
+    kept = received_draft(*body, ingest_id=source.id, id=reading.id)
+    signals = Batch(channel=source.channel, subject=source.subject, drafts=drafts)
+    result, _ = await node.publisher.submit([signals, _raw(source, kept)])
     if isinstance(result, Refused):
         raise result.error
     answers = [answer(result, receipt) for receipt in result.receipts]
-    content = answers[0] if len(answers) == 1 else {"results": answers}
-    return json_response(content, 201 if result.events else 200)
+    return json_response(answers[0] if len(answers) == 1 else {"results": answers}, 201 if result.events else 200)
+
+
+async def _keep_refused(node: Node, source: Source, body: Body, error: InvalidRequest) -> None:
+    """What nobody understood is kept too: an admin can look at what the sender really posts."""
+    id = id_of_body(body.adapter, body.raw, ingest_id=source.id, now_us=now_us())
+    await node.publisher.submit([_raw(source, received_draft(*body, ingest_id=source.id, id=id, refused=error))])
+
+
+def _raw(source: Source, draft: Draft) -> Batch:
+    return Batch(channel="ingest", subject=source.subject, drafts=[draft])
 
 
 def _source_for(node: Node, adapter: str, secret: str) -> Source:

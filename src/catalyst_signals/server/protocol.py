@@ -61,7 +61,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Let the endpoint find its protocol object."""
         super().handle_connect(event)
         if hasattr(self, "scope"):
-            extensions: dict[str, Any] = self.scope["extensions"]  # type: ignore[assignment]
+            extensions: dict[str, Any] = self.scope["extensions"]
             extensions["catalyst.socket"] = self
 
     def adopt(self, owner: Owner) -> None:

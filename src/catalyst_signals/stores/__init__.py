@@ -69,26 +69,33 @@ class Store(Protocol):
         """Retention: events up to `through` go; ids, epochs and the hash before the first kept stay."""
 
     async def begin_epoch(self, channel: str, first: int, reason: str) -> Extent:
-        """Begin a new epoch whose first seq is `first`, above everything anyone can have seen."""
+        """Begin a new epoch whose first seq is `first`, above everything anyone can have seen.
+
+        The seqs between are void: `last` and `durable` are then `first` - 1, and `read` crosses over to `first`.
+
+        Raises:
+            ValueError: `first` is not above the last seq and the present epoch's own first.
+        """
 
 
-def judge(drafts: Sequence[tuple[str, bytes]], subject: str, known: Mapping[str, Known]) -> dict[str, Known]:
-    """Which of a batch's (id, draft hash) pairs are duplicates, by id; the law of ids for every back-end.
+def check_epoch_first(extent: Extent, first: int) -> None:
+    """Pass, or raise ValueError if no epoch may begin at `first`; two of them never begin at the same seq."""
+    last = max(extent.last, extent.epochs[-1].first)
+    if first <= last:
+        raise ValueError(f"an epoch begins above {last}, not at {first}")
+
+
+def judge(drafts: Sequence[tuple[str, bytes]], subject: str, known: Mapping[str, Known]) -> None:
+    """Pass, or raise why a batch's (id, draft hash) pairs may not be stored; the law of ids for every back-end.
 
     Raises:
         IdTaken: an id belongs to another subject; says only that.
         IdConflict: the same id with another draft.
     """
-    duplicates: dict[str, Known] = {}
     seen: dict[str, bytes] = {}
     for id, draft_hash in drafts:
         first = known.get(id)
         if first is not None and first.subject != subject:
             raise IdTaken(field="id", got=id)
-        before = first.draft_hash if first is not None else seen.get(id)
-        if before is not None and before != draft_hash:
+        if (first.draft_hash if first is not None else seen.setdefault(id, draft_hash)) != draft_hash:
             raise IdConflict(field="id", got=id)
-        if first is not None:
-            duplicates[id] = first
-        seen[id] = draft_hash
-    return duplicates

@@ -1,0 +1,52 @@
+# The only way to build, test and lint. `make help` says what there is.
+
+SECONDS =
+SEEDS = 20000
+SEED =
+ONLY =
+CODE = src tests bench
+
+# Tests marked `slow` are left out of everyday use; `make test` runs them.
+EVERYDAY = -m "not slow"
+
+.PHONY: check test lint fix demo serve bench simulate clean help set-up-run set-up-dev
+.NOTPARALLEL:
+
+check: lint ## the everyday check, under a minute: lint, types, every test but the slow ones
+	.venv/bin/pytest $(EVERYDAY)
+
+test: lint ## everything CI runs: installs what the tests need, lint, types, every test
+	.venv/bin/pytest
+
+lint: set-up-dev ## ruff and mypy --strict
+	.venv/bin/ruff check --quiet $(CODE)
+	.venv/bin/mypy --no-error-summary
+
+fix: set-up-dev ## let ruff mend and format what it can
+	.venv/bin/ruff check --fix $(CODE)
+	.venv/bin/ruff format $(CODE)
+
+demo: set-up-run ## a server, sample signals and a live table; until Ctrl-C, or `make demo SECONDS=20`
+	@.venv/bin/catalyst demo $(if $(SECONDS),--seconds $(SECONDS))
+
+serve: set-up-run ## a server on ./catalyst.db
+	@.venv/bin/catalyst serve
+
+bench: set-up-dev ## measure; ratios from one run. `make bench ONLY="match replay"`
+	@.venv/bin/python -m bench $(ONLY)
+
+simulate: set-up-dev ## the seeded world and its judge: `make simulate SEEDS=20000`, or SEED=17 alone, with all that happened
+	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SEEDS=$(SEEDS)) .venv/bin/pytest tests/simulate $(if $(SEED),-s)
+
+clean: ## everything that was made here, .venv too; never a catalyst.db
+	rm -rf .venv .tools .demo dist bench/out .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+help: ## this list
+	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
+
+set-up-run:
+	@tools/setup run
+
+set-up-dev:
+	@tools/setup dev

@@ -1,0 +1,160 @@
+"""Opening the SQLite file: its lock, its two kinds of connections, its migrations, and what SQLite's errors mean.
+
+Owns: settings of a connection and the schema's version. Knows nothing of events or threads.
+Law: who writes holds the lock file, and reading connections are read-only, so exactly one connection ever writes or
+checkpoints: SQLite below 3.51.3 can corrupt a WAL that two connections write and reset at once.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+from typing import IO
+
+from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreInUse
+
+SCHEMA_VERSION = 1  # The newest migration of this code.
+CACHE_KIB = 32 << 10  # The inner pages of the table of ids of some million events.
+CHECKPOINT_PAGES = 4000  # 16 MiB of WAL: a checkpoint's own fsyncs are rare, a restart reads little.
+NO_ROOM_BYTES = 64 << 10
+
+# The second when SQLite's own message quotes a damaged name.
+SqliteErrors = (sqlite3.Error, UnicodeDecodeError)
+
+# A failed fsync is none of these: what it left behind is unknown, whatever the reason was.
+ROLLED_BACK_WITHOUT_ROOM = (sqlite3.SQLITE_IOERR_WRITE, sqlite3.SQLITE_IOERR_SHMSIZE, sqlite3.SQLITE_IOERR_SHMOPEN)
+
+
+def take_lock(path: Path) -> IO[str]:
+    """The lock of who writes to `path`; the kernel takes it back when the process ends, however it ends.
+
+    Raises:
+        StoreInUse: another process has it.
+        Misconfigured: there can be no file at that place.
+    """
+    lock_path = path.with_name(path.name + ".lock")
+    try:
+        lock = lock_path.open("a")
+    except OSError as error:
+        raise Misconfigured(f"{lock_path} cannot be opened: {error}", field="store_url", got=str(path)) from error
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise StoreInUse(
+            f"another process is writing to {path}; stop it first, or give another --store-url", got=str(path)
+        ) from None
+    return lock
+
+
+def open_to_write(path: Path) -> sqlite3.Connection:
+    """The one connection that writes and checkpoints, on a file with the newest schema; made if it is not there.
+
+    Raises:
+        Misconfigured: the file is not ours, or of a newer Catalyst.
+        SqliteErrors: it cannot be opened.
+    """
+    return _connect(path, "rwc", _prepare_to_write)
+
+
+def open_to_read(path: Path) -> sqlite3.Connection:
+    """A connection that cannot write, beside whoever does.
+
+    Raises:
+        Misconfigured: there is no file, or it is not ours, or of a newer Catalyst.
+        StoreCorrupt: it was ours once.
+        SqliteErrors: it cannot be opened.
+    """
+    if not path.exists():
+        raise Misconfigured(f"there is no store at {path}", field="store_url", got=str(path))
+    return _connect(path, "ro", _prepare_to_read)
+
+
+def _connect(path: Path, mode: str, prepare: Callable[[sqlite3.Connection, Path], None]) -> sqlite3.Connection:
+    connection = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
+    )
+    try:
+        connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
+        prepare(connection, path)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _prepare_to_write(connection: sqlite3.Connection, path: Path) -> None:
+    mode = connection.execute("PRAGMA journal_mode=WAL").fetchone()[0]
+    if mode != "wal":
+        raise Misconfigured(
+            f"{path} is on a file system without shared memory, which the write-ahead log needs; use a local disk",
+            field="store_url", got=str(path),
+        )  # fmt: skip
+    connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    _migrate(connection, path)
+
+
+def _prepare_to_read(connection: sqlite3.Connection, path: Path) -> None:
+    if _version(connection, path) == 0:
+        raise Misconfigured(f"{path} has no log in it", field="store_url", got=str(path))
+
+
+def _version(connection: sqlite3.Connection, path: Path) -> int:
+    """The newest migration the file has, 0 for an empty one; refuses what this code cannot work with."""
+    tables = {name for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")}
+    if not tables:
+        return 0
+    if "schema" not in tables or "heads" not in tables:
+        raise Misconfigured(f"{path} is a SQLite file of another program", field="store_url", got=str(path))
+    row = connection.execute("SELECT version, oldest FROM schema").fetchone() or ()
+    if tuple(map(type, row)) != (int, int):
+        raise StoreCorrupt(f"{path} does not say which schema it has", got=str(path))
+    version, oldest = row
+    if oldest > SCHEMA_VERSION:
+        raise Misconfigured(
+            f"{path} was written by a newer Catalyst (its schema {version} needs {oldest}, this one knows"
+            f" {SCHEMA_VERSION}): upgrade this one",
+            field="store_url", got=version, allowed=SCHEMA_VERSION,
+        )  # fmt: skip
+    return int(version)
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    """Apply the migrations the file does not have yet, each in a transaction of its own."""
+    have = _version(connection, path)
+    folder = resources.files("catalyst_signals.stores") / "sql" / "sqlite"
+    for script in sorted(folder.iterdir(), key=lambda script: script.name):
+        if int(script.name.split("_", 1)[0]) > have:
+            connection.executescript(f"BEGIN;\n{script.read_text()}\nCOMMIT;")
+
+
+def code_of(error: Exception) -> int:
+    """SQLite's extended code; 0 where Python's module itself complains."""
+    return getattr(error, "sqlite_errorcode", 0)
+
+
+def is_full(error: Exception, path: Path) -> bool:
+    """Whether a disk without room is the reason, and the transaction therefore surely not in the log."""
+    if code_of(error) & 0xFF == sqlite3.SQLITE_FULL:
+        return True
+    if code_of(error) not in ROLLED_BACK_WITHOUT_ROOM:
+        return False
+    space = os.statvfs(path.absolute().parent)
+    return space.f_bavail * space.f_frsize < NO_ROOM_BYTES
+
+
+def is_busy(error: Exception) -> bool:
+    """Whether another program (a shell, a copy) holds the file's own lock."""
+    return code_of(error) & 0xFF in (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+
+
+def is_damage(error: Exception) -> bool:
+    """Whether what stands in the file cannot be what was written."""
+    undecodable = isinstance(error, UnicodeDecodeError) or "decode to UTF-8" in str(error)
+    return undecodable or code_of(error) & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)

@@ -1,0 +1,351 @@
+"""The log's rows in SQL: what is read of a channel, and what one append adds.
+
+Owns: the statements. Knows nothing of threads, files or recovery: it is given a connection inside a transaction.
+Law: what cannot have been written (a hole, a field of another type) is StoreCorrupt, never a shorter page.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from operator import itemgetter
+from typing import Any
+
+import msgspec
+
+from catalyst_signals.errors import CatalystError, PositionTooOld, StoreCorrupt, UnknownChannel
+from catalyst_signals.events import (
+    NO_HASH,
+    Batch,
+    Draft,
+    Epoch,
+    Event,
+    Extent,
+    Kept,
+    Known,
+    Receipt,
+    Refused,
+    Stored,
+    new_epoch_name,
+    next_seq,
+    seal,
+    wrong_with,
+)
+from catalyst_signals.stores import check_epoch_first, judge
+
+SEQ_BITS = 40  # A place is channel number << 40 | seq: a million million events a channel.
+DROPPED_AT_ONCE = 10_000  # Appends wait no longer than for so many rows.
+NOT_YET = 1 << 62
+
+EVENT_COLUMNS = "place, type, id, version, ts_us, salt, body, body_hash, hash"
+EVENT_TYPES = (int, str, str, int, int, bytes, bytes, bytes, bytes)
+EXTENTS = """
+SELECT h.channel, h.number, h.ts_us, h.first, h.last, h.hash_before, h.hash,
+       e.name, e.first, e.last_before, e.hash_before, e.reason
+FROM heads h JOIN epochs e ON e.number = h.number
+"""
+ONE, SOME = "WHERE h.channel = ?", "WHERE h.channel IN (SELECT value FROM json_each(?))"
+IN_ORDER = " ORDER BY h.channel, e.first"
+EXTENT_TYPES = (str, int, int, int, int, bytes, bytes, str, int, int, bytes, str)
+
+Connection = sqlite3.Connection
+
+
+@dataclass(slots=True)
+class Head:
+    """Where a channel's next event joins."""
+
+    number: int
+    last: int
+    ts_us: int
+    hash: bytes
+    epoch: str
+    grown: bool = False  # In the present append: one of duplicates alone writes nothing.
+
+
+class Change:
+    """What one append adds: judged batch by batch, against the file and the batches before, then written at once."""
+
+    def __init__(
+        self, connection: Connection, heads: Mapping[str, Head], batches: Sequence[Batch], at_us: int, durability: str
+    ) -> None:
+        self._connection = connection
+        self._heads = heads
+        self._at_us = at_us
+        self._durability = durability
+        self._known = self._look_up(batches)
+        self._events: list[tuple[Any, ...]] = []
+        self._ids: list[tuple[Any, ...]] = []
+        self.moved: dict[str, Head] = {}
+        self.results = [self._judge(batch) for batch in batches]
+        self._write()
+
+    def _look_up(self, batches: Sequence[Batch]) -> dict[str, dict[str, Known]]:
+        """What is known of all ids, in one statement a channel."""
+        ids: dict[str, list[str]] = {}
+        for batch in batches:
+            ids.setdefault(batch.channel, []).extend([draft.id for draft in batch.drafts])
+        return {
+            channel: find(self._connection, self._heads[channel].number, of_channel) if channel in self._heads else {}
+            for channel, of_channel in ids.items()
+        }
+
+    def _judge(self, batch: Batch) -> Stored | Refused:
+        """One batch; a refused one leaves nothing behind."""
+        head = self._head(batch)
+        if head is None:
+            return Refused(UnknownChannel(field="channel", got=batch.channel))
+        known = self._known[batch.channel]
+        try:
+            judge([(draft.id, draft.draft_hash) for draft in batch.drafts], batch.subject, known)
+        except CatalystError as error:
+            return Refused(error)
+        events: list[Event] = []
+        receipts = [self._receipt(batch, draft, head, known, events) for draft in batch.drafts]
+        return Stored(
+            channel=batch.channel, epoch=head.epoch, receipts=receipts, events=events, durability=self._durability
+        )
+
+    def _head(self, batch: Batch) -> Head | None:
+        """The channel's head as far as this append moved it; an empty batch opens a channel."""
+        head = self.moved.get(batch.channel)
+        if head is None and batch.channel in self._heads:
+            head = self.moved[batch.channel] = replace(self._heads[batch.channel], grown=False)
+        elif head is None and not batch.drafts:
+            head = self.moved[batch.channel] = self._open(batch.channel)
+        return head
+
+    def _open(self, channel: str) -> Head:
+        number = 1 + max((head.number for head in (*self._heads.values(), *self.moved.values())), default=0)
+        head = Head(number, 0, 0, NO_HASH, new_epoch_name())
+        self._connection.execute(
+            "INSERT INTO heads (channel, number, first, last, ts_us, hash_before, hash) VALUES (?, ?, 1, 0, 0, ?, ?)",
+            (channel, number, NO_HASH, NO_HASH),
+        )
+        add_epoch(self._connection, number, Epoch(head.epoch, 1, 0, NO_HASH, "created"))
+        return head
+
+    def _receipt(self, batch: Batch, draft: Draft, head: Head, known: dict[str, Known], events: list[Event]) -> Receipt:
+        first = known.get(draft.id)
+        if first is not None:
+            return Receipt(first.seq, draft.id, first.version, first.ts_us, True)
+        ts_us = max(head.ts_us, self._at_us)
+        event = seal(draft, channel=batch.channel, epoch=head.epoch, seq=head.last + 1, ts_us=ts_us, prev=head.hash)
+        head.last, head.hash, head.ts_us, head.grown = event.seq, event.hash, ts_us, True
+        known[draft.id] = Known(event.seq, batch.subject, draft.draft_hash, draft.version, ts_us)
+        self._events.append((
+            _place(head.number, event.seq), event.type, event.id, event.version, ts_us, event.salt, event.body,
+            event.body_hash, event.hash,
+        ))  # fmt: skip
+        self._ids.append((head.number, draft.id, event.seq, batch.subject, draft.draft_hash, draft.version, ts_us))
+        events.append(event)
+        return Receipt(event.seq, draft.id, draft.version, ts_us, False)
+
+    def _write(self) -> None:
+        """All rows, and the heads they moved."""
+        many = self._connection.executemany
+        many(f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._events)
+        many(
+            "INSERT INTO ids (number, id, seq, subject, draft_hash, version, ts_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+            self._ids,
+        )
+        many(
+            "UPDATE heads SET last = ?, ts_us = ?, hash = ? WHERE channel = ?",
+            [(head.last, head.ts_us, head.hash, channel) for channel, head in self.moved.items() if head.grown],
+        )
+
+
+def read_heads(connection: Connection) -> dict[str, Head]:
+    """Every channel as a writer needs it."""
+    return {
+        channel: Head(number, extent.last, ts_us, extent.hash_last, extent.epoch)
+        for channel, (number, ts_us, extent) in _standings(connection.execute(EXTENTS + IN_ORDER)).items()
+    }
+
+
+def add_epoch(connection: Connection, number: int, epoch: Epoch) -> None:
+    """One more row of a channel's epochs."""
+    connection.execute(
+        "INSERT INTO epochs (number, name, first, last_before, hash_before, reason) VALUES (?, ?, ?, ?, ?, ?)",
+        (number, epoch.name, epoch.first, epoch.last_before, epoch.hash_before, epoch.reason),
+    )
+
+
+def begin_epoch(connection: Connection, channel: str, first: int, reason: str) -> Extent:
+    """Store.begin_epoch"""
+    number, extent = standing(connection, channel)
+    check_epoch_first(extent, first)
+    add_epoch(connection, number, Epoch(new_epoch_name(), first, extent.last, extent.hash_last, reason))
+    connection.execute("UPDATE heads SET last = ? WHERE channel = ?", (first - 1, channel))
+    return standing(connection, channel)[1]
+
+
+def drop_some(connection: Connection, channel: str, through: int) -> Extent:
+    """The oldest events up to `through`, a bearable number of them; the extent says how far it came."""
+    number, extent = standing(connection, channel)
+    end = min(through, extent.last)
+    if end >= extent.first:
+        inside = (_place(number, 0), _place(number, end))
+        last = connection.execute(
+            "SELECT place FROM events WHERE place BETWEEN ? AND ? ORDER BY place LIMIT 1 OFFSET ?",
+            (*inside, DROPPED_AT_ONCE - 1),
+        ).fetchone()
+        end = last[0] - _place(number, 0) if last is not None else end
+        before = _hash_at(connection, number, end) or extent.hash_before
+        connection.execute("DELETE FROM events WHERE place BETWEEN ? AND ?", (inside[0], _place(number, end)))
+        connection.execute("UPDATE heads SET first = ?, hash_before = ? WHERE channel = ?", (end + 1, before, channel))
+    return standing(connection, channel)[1]
+
+
+def standing(connection: Connection, channel: str) -> tuple[int, Extent]:
+    """A channel's number and extent.
+
+    Raises:
+        UnknownChannel: it was never opened.
+    """
+    found = _standings(connection.execute(EXTENTS + ONE + IN_ORDER, (channel,)))
+    if channel not in found:
+        raise UnknownChannel(field="channel", got=channel)
+    number, _, extent = found[channel]
+    return number, extent
+
+
+def extents(connection: Connection, channels: Iterable[str] | None) -> dict[str, Extent]:
+    """Store.extents"""
+    if channels is None:
+        found = connection.execute(EXTENTS + IN_ORDER)
+    else:
+        found = connection.execute(EXTENTS + SOME + IN_ORDER, (_json(channels),))
+    return {channel: extent for channel, (_, _, extent) in _standings(found).items()}
+
+
+def _standings(rows: Iterable[tuple[Any, ...]]) -> dict[str, tuple[int, int, Extent]]:
+    """Number, newest ts and extent by channel, from the rows of EXTENTS: one an epoch, a channel's together."""
+    found: dict[str, tuple[int, int, Extent]] = {}
+    for head, of_channel in groupby(rows, key=itemgetter(slice(7))):
+        epochs = list(of_channel)
+        if any(tuple(map(type, row)) != EXTENT_TYPES for row in epochs):
+            raise StoreCorrupt(f"the head of {head[0]} or one of its epochs is not what was written")
+        channel, number, ts_us, first, last, hash_before, hash = head
+        found[channel] = number, ts_us, Extent(
+            channel=channel, epochs=tuple(Epoch(*row[7:]) for row in epochs), first=first, last=last,
+            durable=last, hash_before=hash_before, hash_last=hash,
+        )  # fmt: skip
+    return found
+
+
+def find(connection: Connection, number: int, ids: Iterable[str]) -> dict[str, Known]:
+    """What is known of these ids of a channel. One statement of one shape, however many: it is compiled once."""
+    rows = connection.execute(
+        "SELECT ids.id, seq, subject, draft_hash, version, ts_us FROM json_each(?) AS asked"
+        " CROSS JOIN ids ON ids.number = ? AND ids.id = asked.value",
+        (_json(ids), number),
+    )
+    return {row[0]: Known(*row[1:]) for row in rows}
+
+
+def kept(connection: Connection, name: str, channel: str) -> Kept:
+    """Store.kept"""
+    row = connection.execute(
+        "SELECT seq, state, holder, until_us FROM kept WHERE name = ? AND channel = ?", (name, channel)
+    ).fetchone()
+    return Kept(*row) if row is not None else Kept(0)
+
+
+def keep(connection: Connection, name: str, channel: str, place: Kept) -> None:
+    """A follower's place as it is from now on."""
+    connection.execute(
+        "INSERT OR REPLACE INTO kept (name, channel, seq, state, holder, until_us) VALUES (?, ?, ?, ?, ?, ?)",
+        (name, channel, place.seq, place.state, place.holder, place.until_us),
+    )
+
+
+def read(connection: Connection, channel: str, after: int, limit: int, bytes_max: int) -> list[Event]:
+    """Store.read
+
+    Raises:
+        StoreCorrupt: an event is missing or not what an event is; carries its seq.
+    """
+    number, extent = standing(connection, channel)
+    if after < extent.first - 1:
+        raise PositionTooOld(field="after", got=after, first=extent.first)
+    if after >= extent.last:
+        return []
+    base = _place(number, 0)
+    rows = connection.execute(
+        f"SELECT {EVENT_COLUMNS} FROM events WHERE place > ? AND place <= ? ORDER BY place LIMIT ?",
+        (base + after, base + extent.last, limit),
+    )
+    prev = _hash_at(connection, number, after) or extent.hash_before
+    page: list[Event] = []
+    expected, epoch, epoch_end = after + 1, "", 0
+    for row in rows:
+        place, kind, id, version, ts_us, salt, body, body_hash, hash = row
+        seq = place - base
+        if seq != expected or seq >= epoch_end:
+            epoch, epoch_end = _enter(extent, expected - 1, seq)
+        if tuple(map(type, row)) != EVENT_TYPES:
+            raise StoreCorrupt(f"event {seq} of {channel} is not what was written", channel=channel, seq=seq)
+        bytes_max -= len(body)
+        if bytes_max < 0 and page:
+            return page
+        page.append(Event(
+            channel=channel, epoch=epoch, seq=seq, type=kind, id=id, version=version, ts_us=ts_us, salt=salt,
+            body=body, body_hash=body_hash, prev=prev, hash=hash,
+        ))  # fmt: skip
+        prev, expected = hash, seq + 1
+    if len(page) < limit:
+        _enter(extent, expected - 1, extent.last + 1)
+    return page
+
+
+def _enter(extent: Extent, at: int, seq: int) -> tuple[str, int]:
+    """The name of the epoch of `seq`, which comes right after `at`, and the first seq that is no longer in it."""
+    expected = next_seq(extent.epochs, at)
+    if seq != expected:
+        raise StoreCorrupt(f"event {expected} of {extent.channel} is missing", channel=extent.channel, seq=expected)
+    name, end = "", NOT_YET
+    for epoch in reversed(extent.epochs):
+        if epoch.first <= seq:
+            name = epoch.name
+            break
+        end = epoch.first
+    return name, end
+
+
+def tail_fault(connection: Connection, channel: str, count: int) -> StoreCorrupt | None:
+    """What is wrong with the newest `count` events of a channel, or None."""
+    _, extent = standing(connection, channel)
+    try:
+        events = read(connection, channel, max(extent.first - 1, extent.last - count), count, NOT_YET)
+    except StoreCorrupt as fault:
+        return fault
+    for event in events:
+        wrong = wrong_with(event)
+        if wrong is not None:
+            return StoreCorrupt(f"event {event.seq} of {channel}: {wrong}", channel=channel, seq=event.seq)
+    if events and events[-1].hash != extent.hash_last:
+        return StoreCorrupt(
+            f"the head of {channel} does not have the hash of its last event, {events[-1].seq}",
+            channel=channel, seq=events[-1].seq,
+        )  # fmt: skip
+    return None
+
+
+def _hash_at(connection: Connection, number: int, seq: int) -> bytes | None:
+    """The hash of the newest kept event at or below `seq`."""
+    row = connection.execute(
+        "SELECT hash FROM events WHERE place BETWEEN ? AND ? ORDER BY place DESC LIMIT 1",
+        (_place(number, 0), _place(number, seq)),
+    ).fetchone()
+    return row[0] if row is not None else None
+
+
+def _place(number: int, seq: int) -> int:
+    return number << SEQ_BITS | seq
+
+
+def _json(names: Iterable[str]) -> str:
+    return msgspec.json.encode(list(names)).decode()

@@ -1,0 +1,202 @@
+"""The laws of filters, for random filters over the whole vocabulary: one meaning, one form, no exceptions."""
+
+from __future__ import annotations
+
+from decimal import Decimal
+from typing import Any
+
+import msgspec
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
+
+from catalyst_signals.errors import InvalidFilter
+from catalyst_signals.filter_facts import Facts
+from catalyst_signals.filter_fields import LOOSE, WORD, Field, find_field
+from catalyst_signals.filters import parse
+from tests.unit.filter_strategies import documents, trees
+
+PARTS = ("instrument", "action", "entry", "stop", "targets", "horizon", "confidence", "source", "features", "tags")
+
+
+@given(trees())
+def test_text_and_tree_read_back_to_the_same_filter(tree: Any) -> None:
+    filter = parse(tree)
+    assert parse(filter.text) == filter
+    assert parse(filter.text).text == filter.text
+    assert parse(msgspec.json.decode(msgspec.json.encode(filter.tree))) == filter
+
+
+@given(trees(), documents(), st.randoms())
+def test_order_nesting_and_repetition_do_not_make_another_filter(tree: Any, doc: Any, rng: Any) -> None:
+    filter, other = parse(tree), parse(_rewritten(tree, rng))
+    assert filter == other
+    assert filter.matches(doc) == other.matches(doc)
+
+
+def _rewritten(tree: Any, rng: Any) -> Any:
+    kind = next((kind for kind in ("all", "any") if kind in tree), None)
+    if kind is not None:
+        members = [_rewritten(member, rng) for member in tree[kind]]
+        rng.shuffle(members)
+        cut = rng.randrange(len(members))
+        inner = [{kind: members[cut:]}, members[-1]] if rng.random() < 0.5 else members[cut:]
+        return {kind: members[:cut] + inner}
+    if "not" in tree:
+        return {"not": _rewritten(tree["not"], rng)}
+    return {"not": {"not": tree}} if rng.random() < 0.2 else tree
+
+
+def plainly(tree: Any, facts: Facts, wanted: bool = True) -> bool:
+    """What a tree says by the rules alone: no canonical form, no closures. With `wanted` False, what its `not` says."""
+    if "not" in tree:
+        return plainly(tree["not"], facts, not wanted)
+    for kind in ("all", "any"):
+        if kind in tree:
+            answers = [plainly(member, facts, wanted) for member in tree[kind]]
+            return all(answers) if (kind == "all") is wanted else any(answers)
+    op, values = tree["op"], tree.get("value")
+    if op in ("ne", "nin"):
+        positive = {"ne": "eq", "nin": "in"}[op]
+        return plainly({**tree, "op": positive, "missing": "fail"}, facts, not wanted)
+    if tree["field"] == "action" and op in ("eq", "in"):
+        return plainly(spelt_out(tree, values if isinstance(values, list) else [values]), facts, wanted)
+    field = find_field(tree["field"])
+    assert field is not None
+    fact = facts[field.name]
+    if fact is None:
+        return facts.lenient or (tree["missing"] == "pass") is wanted
+    return holds(field, op, values if isinstance(values, list) else [values], fact) is wanted
+
+
+def spelt_out(tree: Any, values: list[str]) -> Any:
+    """BUY is `open` and `long`, SELL `open` and `short`."""
+
+    def one(field: str, value: str) -> Any:
+        return {"field": field, "op": "exactly", "value": value, "missing": tree["missing"]}
+
+    sides = {"BUY": "long", "SELL": "short"}
+    ways = [(("open", sides[v]) if v in sides else (v.lower(), None)) for v in values]
+    return {"any": [{"all": [one("action", a), *([one("direction", d)] if d else [])]} for a, d in ways]}
+
+
+def holds(field: Field, op: str, values: list[Any], fact: Any) -> bool:
+    if op == "exists":
+        return True
+    read: list[Any] = [field.kind.read(value) for value in values]
+    if field.name == "keywords":
+        found = [f" {row} " in fact.text for row in read]
+        return all(found) if op == "contains_all" else any(found)
+    if field.name not in ("price", "horizon"):
+        read = [float(value) if isinstance(value, Decimal) else value for value in read]
+    if isinstance(fact, frozenset):
+        found = [value in fact for value in read]
+        return all(found) if op == "contains_all" else any(found)
+    if op == "prefix":
+        return isinstance(fact, str) and fact.startswith(values[0].casefold() if field.kind is WORD else values[0])
+    if op in ("eq", "in", "exactly"):
+        return fact in read
+    if field.kind is LOOSE and not isinstance(fact, int | float):
+        return False
+    low, high = read[0], read[-1]
+    if op == "between":
+        return bool(low <= fact <= high if low <= high else fact >= low or fact <= high)
+    return bool({"lt": fact < low, "lte": fact <= low, "gt": fact > low, "gte": fact >= low}[op])
+
+
+@given(trees(), st.lists(documents(), min_size=1, max_size=5))
+@settings(max_examples=300)
+def test_a_filter_means_what_its_tree_says_by_the_rules(tree: Any, docs: list[Any]) -> None:
+    filter = parse(tree)
+    for doc in docs:
+        assert filter.matches(doc) is (not doc.get("erased") and plainly(tree, Facts(doc)))
+
+
+@given(trees(), documents())
+def test_a_negation_is_the_opposite_for_every_signal(tree: Any, doc: Any) -> None:
+    if not doc.get("erased") and str(doc.get("type")).startswith("signal."):
+        assert parse({"not": tree}).matches(doc) is not parse(tree).matches(doc)
+
+
+WORDS = [
+    "symbol",
+    "confidence",
+    "tags",
+    "stop",
+    "(",
+    ")",
+    ",",
+    "and",
+    "or",
+    "not",
+    "in",
+    "=",
+    ">=",
+    "between",
+    "exists",
+]
+WORDS += [
+    "missing",
+    "contains",
+    "any",
+    "0.5",
+    "ACME",
+    "'a",
+    '"b"',
+    "data.x",
+    "features.y",
+    "time_of_day",
+    "09:30",
+    "!",
+    "\\",
+]
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8) | st.sampled_from(WORDS),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["all", "any", "not", "field", "op", "value", "missing"]), inner, max_size=4)
+        | st.dictionaries(st.text(max_size=5), inner, max_size=2)
+    ),
+    max_leaves=8,
+)
+CLAUSES = st.fixed_dictionaries(
+    {
+        "field": st.sampled_from(
+            ["symbol", "confidence", "price", "tags", "keywords", "horizon", "time_of_day", "data.x"]
+        ),
+        "op": st.sampled_from(["eq", "ne", "in", "nin", "gt", "lte", "between", "prefix", "contains_all", "exists"]),
+        "value": JSON,
+    }
+)
+
+
+@given(st.text(max_size=60) | st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join) | JSON | CLAUSES)
+@example("symbol = 'x\x00y'")
+@example({"field": "price", "op": "eq", "value": float("nan")})
+@example({"field": "price", "op": "eq", "value": 10**5000})
+@example({"field": "action", "op": "in", "value": [10**5000, "buy"]})
+@example({"field": "symbol", "op": "eq", "value": "ŉ" * 256})
+@settings(max_examples=300)
+def test_anything_is_a_filter_or_an_invalid_filter(source: Any) -> None:
+    try:
+        filter = parse(source)
+    except InvalidFilter as error:
+        assert error.message and "at" in error.extra
+        return
+    assert parse(filter.text) == filter == parse(filter.tree)
+
+
+@given(trees(), JSON)
+@settings(suppress_health_check=[HealthCheck.too_slow])
+def test_no_document_makes_a_filter_raise(tree: Any, anything: Any) -> None:
+    filter = parse(tree)
+    plan = {
+        "stop": {"price": anything, "offset": anything, "unit": "abs"},
+        "targets": [anything],
+        "entry": {"price": "5"},
+    }
+    for doc in (
+        {"type": "signal.published", "data": anything, "ts": anything},
+        {"type": anything, "id": anything, "data": dict.fromkeys(PARTS, anything)},
+        {"type": "signal.published", "data": plan},
+    ):
+        assert filter.matches(doc) in (True, False)

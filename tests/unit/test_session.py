@@ -1,0 +1,104 @@
+"""One connection without sockets: what a message asks for, and where a position resumes (the table of PROTOCOL.md)."""
+
+from __future__ import annotations
+
+import pytest
+
+from catalyst_signals.errors import (
+    CatalystError,
+    EpochChanged,
+    InvalidJson,
+    PositionAhead,
+    PositionTooOld,
+    Unauthenticated,
+)
+from catalyst_signals.events import NO_HASH, Epoch
+from catalyst_signals.session import Auth, Publish, Refusal, Standing, Subscribe, Unsubscribe, read, resume
+
+# Restored once: `old` ended at 50, `new` begins at 1,000,051 and now ends at 1,000,060; the first kept is 11.
+LOG = Standing(
+    epochs=(Epoch("old", 1, 0, NO_HASH, "created"), Epoch("new", 1_000_051, 50, NO_HASH, "restored")),
+    first=11, before8="before10", head=1_000_060, head8="headhash",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("after", "epoch", "hash8", "known8", "seq"),
+    [
+        (None, None, None, None, 1_000_060),
+        (20, None, None, None, 20),
+        (20, "old", None, None, 20),
+        (50, "old", "a", "a", 50),
+        (1_000_055, "new", "b", "b", 1_000_055),
+        (10, "old", "before10", "before10", 10),
+        (1_000_050, "new", None, None, 1_000_050),
+    ],
+)
+def test_a_good_position_resumes_exactly(
+    after: int | None, epoch: str | None, hash8: str | None, known8: str | None, seq: int
+) -> None:
+    """Nothing missing, nothing twice."""
+    assert resume(LOG, after=after, epoch=epoch, hash8=hash8, known8=known8) == seq
+
+
+@pytest.mark.parametrize(
+    ("after", "epoch", "hash8", "error", "told"),
+    [
+        (51, "old", None, EpochChanged, {"void": [51, 1_000_050], "resume_after": 1_000_050}),
+        (20, "never", None, EpochChanged, {"void": [1, 20], "resume_after": 10}),
+        (20, "old", "other", EpochChanged, {"void": [1, 20], "resume_after": 10}),
+        (1_000_061, "new", None, PositionAhead, {"head": 1_000_060}),
+        (1_000_061, None, None, PositionAhead, {"head": 1_000_060}),
+        (9, None, None, PositionTooOld, {"first": 11}),
+    ],
+)
+def test_a_lost_position_is_told_with_the_range_and_where_to_go_on(
+    after: int, epoch: str | None, hash8: str | None, error: type[CatalystError], told: dict[str, object]
+) -> None:
+    """Never a silent jump."""
+    with pytest.raises(error) as refused:
+        resume(LOG, after=after, epoch=epoch, hash8=hash8, known8="known")
+    assert refused.value.as_dict() | told == refused.value.as_dict()
+
+
+def test_every_message_type_is_read_into_its_command() -> None:
+    """What a client sends, and nothing more, is what is done."""
+    assert read('{"type":"auth","key":"cat_x","ref":1}', authenticated=False) == Auth(1, "cat_x")
+    subscribe = read(
+        '{"type":"subscribe","ref":"a","channel":"main","filter":"x","after":5,"epoch":"e","hash":"h","position_s":3}',
+        authenticated=True,
+    )
+    assert subscribe == Subscribe("a", ("main",), "x", 5, "e", "h", 3)
+    everything = read('{"type":"subscribe","channels":"*","later":"ignored"}', authenticated=True)
+    assert isinstance(everything, Subscribe) and everything.channels is None
+    assert read('{"type":"unsubscribe","channel":"main"}', authenticated=True) == Unsubscribe(None, "main")
+    assert read('{"type":"publish","signal":{}}', authenticated=True) == Publish(None, "main", {})
+
+
+def test_prices_keep_their_digits_over_the_socket_too() -> None:
+    """The same draft over REST and over the socket is the same draft."""
+    command = read('{"type":"publish","signal":{"stop":9.40}}', authenticated=True)
+    assert isinstance(command, Publish) and str(command.signal["stop"]) == "9.40"  # type: ignore[index]
+
+
+@pytest.mark.parametrize("name", ["stale", "max_age_s", "mode", "ended"])
+def test_a_modifier_of_a_later_version_is_refused_by_name(name: str) -> None:
+    """A client that asks for it must know that it does not get it."""
+    with pytest.raises(Refusal) as refused:
+        read(f'{{"type":"subscribe","channel":"main","{name}":"x","ref":4}}', authenticated=True)
+    assert refused.value.error.field == name and refused.value.ref == 4
+
+
+def test_nothing_but_auth_is_accepted_before_authentication() -> None:
+    """Nothing is open by default."""
+    with pytest.raises(Refusal) as refused:
+        read('{"type":"subscribe","channel":"main"}', authenticated=False)
+    assert isinstance(refused.value.error, Unauthenticated)
+    with pytest.raises(InvalidJson):
+        read("{", authenticated=True)
+
+
+def test_a_position_for_several_channels_at_once_is_refused() -> None:
+    """A position belongs to one channel."""
+    with pytest.raises(Refusal):
+        read('{"type":"subscribe","channels":["a","b"],"after":5}', authenticated=True)
