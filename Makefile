@@ -8,15 +8,16 @@ CODE = src tests bench
 
 # Tests marked `slow` are left out of everyday use; `make test` runs them.
 EVERYDAY = -m "not slow"
+BOTH_CORES = -n 2 --dist worksteal
 
 .PHONY: check test lint fix demo serve bench simulate clean help set-up-run set-up-dev
 .NOTPARALLEL:
 
 check: lint ## the everyday check, under a minute: lint, types, every test but the slow ones
-	.venv/bin/pytest $(EVERYDAY)
+	.venv/bin/pytest $(BOTH_CORES) $(EVERYDAY)
 
 test: lint ## everything CI runs: installs what the tests need, lint, types, every test
-	.venv/bin/pytest
+	.venv/bin/pytest $(BOTH_CORES)
 
 lint: set-up-dev ## ruff and mypy --strict
 	.venv/bin/ruff check --quiet $(CODE)

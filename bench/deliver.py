@@ -11,6 +11,8 @@ import os
 import subprocess
 from statistics import median
 
+from websockets.asyncio.client import connect
+
 from bench.harness import (
     CLIENT_CORE,
     Row,
@@ -25,7 +27,6 @@ from bench.harness import (
     subscribe,
     tool,
 )
-from websockets.asyncio.client import connect
 
 SUBSCRIBERS, SIGNALS, RATE, ROUNDS = 500, 1000, 200, 3
 
@@ -38,12 +39,13 @@ def run() -> list[Row]:
         bare = _c_loop(wire_bytes)
         rows.append({
             "load": "deliver", "round": round, "wire_bytes": wire_bytes, "publish_us": round_us(alone, SIGNALS),
-            "delivery_us": round_us(served - alone, SIGNALS * SUBSCRIBERS), "c_loop_us": round_us(bare, SIGNALS * SUBSCRIBERS),
-            "ratio_to_c": round_to((served - alone) / bare),
+            "delivery_us": round_us(served - alone, SIGNALS * SUBSCRIBERS),
+            "c_loop_us": round_us(bare, SIGNALS * SUBSCRIBERS), "ratio_to_c": round_to((served - alone) / bare),
         })  # fmt: skip
     rows.append({
         "load": "deliver", "round": "median", "delivery_us": median(r["delivery_us"] for r in rows),
-        "c_loop_us": median(r["c_loop_us"] for r in rows), "ratio_to_c": median(r["ratio_to_c"] for r in rows), "goal": "<= 1.8",
+        "c_loop_us": median(r["c_loop_us"] for r in rows), "ratio_to_c": median(r["ratio_to_c"] for r in rows),
+        "goal": "<= 1.8",
     })  # fmt: skip
     return rows
 
@@ -51,14 +53,13 @@ def run() -> list[Row]:
 def _catalyst() -> tuple[int, float, float]:
     with server() as running:
         alone, size = asyncio.run(_publish(running, 0))
-    with server() as running:
-        with sink(
-            running.port, SUBSCRIBERS, SIGNALS * SUBSCRIBERS, 60, running.header, subscribe("confidence >= 0")
-        ) as reader:
-            before = cpu_s(running.pid)
-            asyncio.run(_publish(running, 0))
-            assert result_of(reader)["frames"] == SIGNALS * SUBSCRIBERS
-            served = cpu_s(running.pid) - before
+    with server() as running, sink(
+        running.port, SUBSCRIBERS, SIGNALS * SUBSCRIBERS, 60, running.header, subscribe("confidence >= 0")
+    ) as reader:
+        before = cpu_s(running.pid)
+        asyncio.run(_publish(running, 0))
+        assert result_of(reader)["frames"] == SIGNALS * SUBSCRIBERS
+        served = cpu_s(running.pid) - before
     return size, alone, served
 
 

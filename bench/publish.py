@@ -7,8 +7,9 @@ import json
 import os
 import time
 
-from bench.harness import CLIENT_CORE, Row, Server, server, show, signal_of
 from websockets.asyncio.client import connect
+
+from bench.harness import CLIENT_CORE, Row, Server, server, show, signal_of
 
 SECONDS = 5.0
 
@@ -48,8 +49,8 @@ async def _keep_posting(running: Server, connection: int, batch: int) -> int:
     sent = 0
     while time.perf_counter() < until:
         body = bodies[sent] if sent < len(bodies) else _body(connection, batch, sent)
-        head = f"POST /v1/channels/main/signals HTTP/1.1\r\nHost: bench\r\n{running.header}\r\nContent-Length: {len(body)}\r\n\r\n"
-        writer.write(head.encode() + body)
+        head = f"POST /v1/channels/main/signals HTTP/1.1\r\nHost: bench\r\n{running.header}\r\n"
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
         status = await reader.readline()
         assert b"201" in status, status
         length = 0

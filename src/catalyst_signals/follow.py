@@ -39,7 +39,7 @@ class Follower:
         self._filling: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self.extents: dict[str, Extent] = {}  # As of the last poll; the tapes know newer heads.
-        self.confirmed_s: float | None = None  # The heads were not older than this when a poll saw them; the loop's clock.
+        self.confirmed_s: float | None = None  # When the last poll that was answered was asked, on the loop's clock.
 
     async def __aenter__(self) -> Self:
         await self.poll()
@@ -145,7 +145,7 @@ class Follower:
     async def caught_up(self, channel: str) -> None:
         """Bring a channel to the store's present end, and wait until the hub has served it.
 
-        A fill that is under way may have asked before that end was there, and gives up in silence; so we read ourselves.
+        A fill that is under way may have asked before that end was there, and gives up in silence: we read ourselves.
 
         Raises:
             StoreUnavailable: the store did not answer; safe to try again.

@@ -41,9 +41,8 @@ async def test_3_come_back_after_the_night(server: RunningServer) -> None:
             assert [(await anext(signals)).seq for _ in range(2)] == [1, 2]
             place = 2  # Keep this with what you did about it; a file will do.
 
-    async with connect(server.url, server.admin_key) as catalyst:
-        async with catalyst.signals(after=place) as signals:
-            assert (await anext(signals)).id == "evening-2"
+    async with connect(server.url, server.admin_key) as catalyst, catalyst.signals(after=place) as signals:
+        assert (await anext(signals)).id == "evening-2"
 
 
 async def test_4_a_retry_is_not_a_second_signal(server: RunningServer) -> None:

@@ -10,7 +10,7 @@ import pytest
 from tests.running import RunningServer
 
 
-@pytest.fixture(scope="package", params=["uvloop", "asyncio"])
+@pytest.fixture(scope="package", params=["uvloop", pytest.param("asyncio", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
     """Shared, on either event loop: tests use ids, keys and channels of their own."""
     folder: Path = tmp_path_factory.mktemp(f"server-{request.param}")

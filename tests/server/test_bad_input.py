@@ -1,4 +1,7 @@
-"""Whatever a client sends, it costs nobody else anything: one clear answer, no traceback, the server goes on."""
+"""Whatever a client sends, it costs nobody else anything: one clear answer, no traceback, the server goes on.
+
+From outside: catalyst_signals.server.requests, protocol and api, on both event loops.
+"""
 
 from __future__ import annotations
 

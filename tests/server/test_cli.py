@@ -204,6 +204,7 @@ def test_a_new_key_stands_alone_on_standard_output(env: dict[str, str], capfd: p
     assert re.fullmatch(r"cat_\w+", key)
     assert run(["history", "--key", key]) == 0
     assert run(["keys", "list", "--key", key]) == 4
+    capfd.readouterr()  # The history of whatever other tests published.
     assert run(["keys", "list", "--json"]) == 0
     (ann,) = [k for k in json.loads(capfd.readouterr().out)["keys"] if k["user"] == "ann"]
     assert run(["keys", "list"]) == 0 and run(["users", "list"]) == 0

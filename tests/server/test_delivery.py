@@ -1,4 +1,4 @@
-"""Delivery over the socket, over server-sent events and as history: exactly `filter(log)`, in order, from a position on."""
+"""Delivery over the socket, by server-sent events and as history: exactly `filter(log)`, in order, from a position."""
 
 from __future__ import annotations
 
@@ -130,7 +130,7 @@ async def test_several_channels_share_one_connection(server: RunningServer) -> N
     key = server.new_key(scopes=["subscribe"], channels=["one", "two"])
     async with wire(server.url, key) as me:
         await me.send(type="subscribe", ref=9, channels="*")
-        said = [m for m in await me.until(lambda m: m.get("channel") == "two" and m["type"] == "live")]
+        said = await me.until(lambda m: m.get("channel") == "two" and m["type"] == "live")
         assert {m["channel"] for m in said} == {"one", "two"}
         publish(server, "two")
         publish(server, "one")

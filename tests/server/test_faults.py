@@ -49,7 +49,7 @@ async def test_a_stopping_server_says_goodbye_and_loses_nothing(tmp_path: Path) 
 
 
 def test_keys_users_and_channels_survive_a_restart(tmp_path: Path) -> None:
-    """State is a fold of the log: a stopped server comes back with the same, from its snapshot, a killed one without."""
+    """State is a fold of the log: stopped (with its snapshot) or killed (without), it comes back the same."""
     with RunningServer(tmp_path) as server:
         key = server.new_key(user="eve", channels=["*"])
         with server.http() as http:

@@ -11,8 +11,8 @@ import pytest
 from tests.running import RunningServer
 
 STRATEGY = {
-    "ticker": "NASDAQ:ACME", "action": "buy", "price": "10.15", "prev_market_position": "flat", "market_position": "long",
-    "time": "2026-11-26T09:30:00Z", "passphrase": "hunter2",
+    "ticker": "NASDAQ:ACME", "action": "buy", "price": "10.15", "prev_market_position": "flat",
+    "market_position": "long", "time": "2026-11-26T09:30:00Z", "passphrase": "hunter2",
 }  # fmt: skip
 
 

@@ -157,7 +157,7 @@ def _judge_offers(logs: dict[str, Log], offers: Sequence[Offer]) -> Complaints:
 
 
 def _judge_offer(offer: Offer, contested: bool, own: list[Event | None], known: bool) -> Complaints:
-    """`own` is where those of its drafts stand that are in no other batch; `contested`: some id means several things."""
+    """`own` is where those drafts stand that are in no other batch; `contested`: some id means several things."""
     name = _name(offer.batch)
     if any(own) and not all(own):
         yield f"{name}: part of it is in the log"

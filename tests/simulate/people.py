@@ -43,6 +43,7 @@ FILTERS = tuple(
     )
 )
 BY_TEXT = {filter.text: filter for filter in FILTERS}
+WHIMS = ("filter",) * 5 + ("stall", "stall", "cut", "cut", "move", "leave", "publish", "publish")
 _TAGS = ([], ["news"], ["loud", "news"], ["x"])
 
 
@@ -77,7 +78,8 @@ class Publisher:
         """Some signal."""
         rng = self._world.rng
         signal = {
-            "id": id, "symbol": rng.choice(SYMBOLS), "action": rng.choice(ACTIONS), "confidence": rng.randint(1, 9) / 10,
+            "id": id, "symbol": rng.choice(SYMBOLS), "action": rng.choice(ACTIONS),
+            "confidence": rng.randint(1, 9) / 10,
         }  # fmt: skip
         if tags := rng.choice(_TAGS):
             signal["tags"] = tags
@@ -279,7 +281,7 @@ class Reader:
         world = self._world
         if self._link is None:
             return
-        what = world.rng.choice(("filter",) * 5 + ("stall", "stall", "cut", "cut", "move", "leave", "publish", "publish"))
+        what = world.rng.choice(WHIMS)
         interest = world.rng.choice(list(self.interests.values()))
         after_s = 0.0 if at_once else world.rng.expovariate(500)
         if what == "stall":
@@ -290,15 +292,26 @@ class Reader:
         elif what == "publish":
             self._publish()
         elif what == "leave":
-            interest.wanted = not interest.wanted
-            if interest.wanted:
-                self._take_up(interest, after_s)
-            else:
-                self._ask({"type": "unsubscribe", "channel": interest.channel}, Asked(interest, interest.filter, None), after_s)
-        elif interest.wanted and what == "move":
+            self._leave_or_return(interest, after_s)
+        elif what == "move" and interest.wanted:
             self._take_up(interest, after_s)
-        elif interest.stretch is not None and all(a.change for a in self._link.asked.values() if a.interest is interest):
-            interest.filter = world.rng.choice(world.filters)
+        elif what == "filter":
+            self._change_filter(interest, after_s)
+
+    def _leave_or_return(self, interest: Interest, after_s: float) -> None:
+        interest.wanted = not interest.wanted
+        if interest.wanted:
+            self._take_up(interest, after_s)
+        else:
+            content = {"type": "unsubscribe", "channel": interest.channel}
+            self._ask(content, Asked(interest, interest.filter, None), after_s)
+
+    def _change_filter(self, interest: Interest, after_s: float) -> None:
+        """Where we stand; so not while we do not know whether we stand anywhere."""
+        assert self._link is not None
+        asked = [asked for asked in self._link.asked.values() if asked.interest is interest]
+        if interest.stretch is not None and all(each.change for each in asked):
+            interest.filter = self._world.rng.choice(self._world.filters)
             self._subscribe(interest, {}, after_s, change=True)
 
     def _stall(self) -> None:

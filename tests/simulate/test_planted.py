@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
@@ -28,18 +29,15 @@ Results = list[Stored | Refused]
 
 
 def ack_before_commit(patch: pytest.MonkeyPatch) -> None:
-    """A publisher is answered while the commit is under way; where it will stand is known from the tip, after all."""
+    """A publisher is answered when the store takes long: it will be stored, and where is known from the tip."""
+    append = Publisher._append
 
-    async def append(self: Publisher, batches: list[Batch]) -> Results:
-        asyncio.ensure_future(_in_peace(self._store.append(batches)))  # noqa: RUF006
-        return [self_assured(self, batch) for batch in batches]
+    async def impatient(self: Publisher, batches: list[Batch]) -> Results:
+        commit = asyncio.ensure_future(append(self, batches))
+        done, _ = await asyncio.wait([commit], timeout=0.1)
+        return commit.result() if done else [_guessed(self, batch, duplicate=False) for batch in batches]
 
-    def self_assured(self: Publisher, batch: Batch) -> Stored:
-        tip = self._follower._hub.tapes["main"].tip
-        receipts = [Receipt(tip + n, draft.id, 1, 0, False) for n, draft in enumerate(batch.drafts, 1)]
-        return Stored(channel=batch.channel, epoch="", receipts=receipts, events=[], durability="memory")
-
-    patch.setattr(Publisher, "_append", append)
+    patch.setattr(Publisher, "_append", impatient)
 
 
 def unknown_taken_for_done(patch: pytest.MonkeyPatch) -> None:
@@ -90,22 +88,19 @@ def dedupe_in_front_of_the_store(patch: pytest.MonkeyPatch) -> None:
 
 
 def duplicate_of_nothing(patch: pytest.MonkeyPatch) -> None:
-    """An id is remembered before the commit: a retry after a failed one is told that it is stored already."""
+    """An id is remembered before the commit: a retry after one that failed is told that it is stored already."""
+    submit = Publisher.submit
 
-    async def append(self: Publisher, batches: list[Batch]) -> Results:
+    def remembered(self: Publisher, batches: Sequence[Batch]) -> asyncio.Future[Results]:
         seen: set[tuple[str, str]] = self.__dict__.setdefault("seen", set())
+        if all(_key(batch) in seen for batch in batches):
+            answer: asyncio.Future[Results] = asyncio.get_running_loop().create_future()
+            answer.set_result([_guessed(self, batch, duplicate=True) for batch in batches])
+            return answer
         seen.update(_key(batch) for batch in batches)
-        try:
-            return await self._store.append(batches)
-        except Unavailable:
-            return [self_assured(self, batch) for batch in batches if _key(batch) in seen]
+        return submit(self, batches)
 
-    def self_assured(self: Publisher, batch: Batch) -> Stored:
-        tape = self._follower._hub.tapes["main"]
-        receipts = [Receipt(tape.tip + n, draft.id, 1, 0, True) for n, draft in enumerate(batch.drafts, 1)]
-        return Stored(channel=batch.channel, epoch=tape.epoch, receipts=receipts, events=[], durability="memory")
-
-    patch.setattr(Publisher, "_append", append)
+    patch.setattr(Publisher, "submit", remembered)
 
 
 def one_fails_all_fail(patch: pytest.MonkeyPatch) -> None:
@@ -247,39 +242,60 @@ def page_for_a_reader_who_left(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Hub, "_paged", whoever_it_was)
 
 
-BUGS = (
-    ack_before_commit,
-    unknown_taken_for_done,
-    compare_left_out,
-    dedupe_in_front_of_the_store,
-    duplicate_of_nothing,
-    one_fails_all_fail,
-    one_fails_all_rolled_back,
-    answers_mixed_up,
-    served_above_durable,
-    opened_above_durable,
-    await_before_live,
-    position_beyond_written,
-    place_at_end_of_turn,
-    place_at_begin_of_turn,
-    filter_changed_at_done,
-    hole_passed_over,
-    hints_relied_on,
-    page_for_a_reader_who_left,
-)
+def position_refused_in_silence(patch: pytest.MonkeyPatch) -> None:
+    """A reader that is ahead of this process is refused when the store does not answer (this one was ours)."""
+
+    async def whatever_comes(self: Follower, channel: str) -> None:
+        await self.poll()
+        task = self._filling.get(channel)
+        if task is not None:
+            await asyncio.shield(task)
+
+    patch.setattr(Follower, "caught_up", whatever_comes)
+
+
+BUGS: dict[Bug, str] = {  # And what the judge has to say about it.
+    ack_before_commit: "acknowledged at .* (is not in the log|and stands at)",
+    unknown_taken_for_done: "was refused for no reason: store_unavailable",
+    compare_left_out: "received .* and should have",
+    dedupe_in_front_of_the_store: "is there 2 times",
+    duplicate_of_nothing: "acknowledged at .* (is not in the log|and stands at)",
+    one_fails_all_fail: r"was refused \(.*\) and is in the log",
+    one_fails_all_rolled_back: "was refused for no reason",
+    answers_mixed_up: "acknowledged|receipt",
+    served_above_durable: "received .* and should have|is told of",
+    opened_above_durable: "was stopped as rewritten, and is not",
+    await_before_live: "received .* and should have",
+    position_beyond_written: "says complete through",
+    place_at_end_of_turn: "says complete through|received .* and should have",
+    place_at_begin_of_turn: "received .* and should have",
+    filter_changed_at_done: "`subscribed` says complete through",
+    hole_passed_over: "received .* and should have",
+    hints_relied_on: "never got|never answered|not connected",
+    page_for_a_reader_who_left: "received .* and should have",
+    position_refused_in_silence: "a true position was refused: .*position_ahead",
+}
 
 
 @pytest.mark.parametrize("bug", BUGS, ids=lambda bug: bug.__name__)
 def test_the_judge_finds_it(bug: Bug, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Within 300 seeds there is a complaint, and it is the promise that was broken, not the world."""
+    """Within 300 seeds the judge complains about what the bug breaks."""
     bug(monkeypatch)
     for seed in range(SEEDS):
         complaints, _ = live_through(seed)
-        promises = [c for c in complaints if not c.startswith(("an exception escaped", "a task failed"))]
-        if promises:
-            print(f"{bug.__name__}: seed {seed}: {promises[0]}")  # noqa: T201
+        found = next((complaint for complaint in complaints if re.search(BUGS[bug], complaint)), None)
+        if found is not None:
+            print(f"{bug.__name__}: seed {seed}: {found}")  # noqa: T201
             return
-    pytest.fail(f"{SEEDS} seeds and no complaint about: {bug.__doc__}")
+    pytest.fail(f"{SEEDS} seeds, and the judge does not say `{BUGS[bug]}` about: {bug.__doc__}")
+
+
+def _guessed(publisher: Publisher, batch: Batch, *, duplicate: bool) -> Stored:
+    """What a store would answer, most of the time."""
+    tape = publisher._follower._hub.tapes.get(batch.channel)
+    tip = tape.tip if tape is not None else 0
+    receipts = [Receipt(tip + n, draft.id, 1, 0, duplicate) for n, draft in enumerate(batch.drafts, 1)]
+    return Stored(channel=batch.channel, epoch="", receipts=receipts, events=[], durability="memory")
 
 
 def _key(batch: Batch) -> tuple[str, str]:
@@ -288,10 +304,3 @@ def _key(batch: Batch) -> tuple[str, str]:
 
 def _stored(result: Stored | Refused) -> bool:
     return isinstance(result, Stored)
-
-
-async def _in_peace(work: Any) -> None:
-    try:
-        await work
-    except Unavailable:
-        pass

@@ -1,4 +1,4 @@
-"""The clean code in the simulated world: every seed keeps the promise, and together they reach every branch that counts.
+"""The clean code in the simulated world: every seed keeps the promise, and all together reach every branch that counts.
 
 `SIMULATE_SEEDS` says how many (2,000), `SIMULATE_FROM` where to begin (0); `SIMULATE_SEED` runs one and prints all that
 happened in it. `make simulate SEEDS=N` is this file with more of them.
@@ -61,7 +61,7 @@ def test_a_seed_is_one_world(seed: int) -> None:
 def _report(seed: int, complaints: list[str]) -> str:
     """What a person needs: the seed, the complaints, the end of what happened, how to see the rest."""
     again, trace = live_through(seed, trace=True)
-    lines = [f"seed {seed}", *complaints, "", f"the last of {len(trace)} lines of what happened:", *trace[-LINES_SHOWN:]]
+    lines = [f"seed {seed}", *complaints, "", "the last of what happened:", *trace[-LINES_SHOWN:]]
     if again != complaints:
         lines.append("and it does not reproduce: something in this world is not drawn from the seed")
     lines.append(f"all of it: SIMULATE_SEED={seed} python -m pytest tests/simulate/test_simulate.py -s")

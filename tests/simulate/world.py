@@ -180,7 +180,7 @@ class World:
         self.weather = Weather.draw(self.rng)
         self.calm = False
         self.hub_is_writing = False
-        self.escaped: list[str] = []
+        self.escaped: list[str] = []  # What is wrong whatever the judge says.
         self.seen: set[str] = set()
         self.store = FaultyStore(self)
         self.ether = Ether(self)
@@ -241,6 +241,11 @@ class World:
         if not self.calm and self.chance(chance):
             self.later(self.rng.choice((0, 2e-4)) * self.rng.random(), self.rng.choice(self.readers).act, True)
 
+    def bad_moment(self) -> None:
+        """Something is known that is not durable: the best time for the store to die."""
+        if not self.calm and self.chance(0.5):
+            self.later(0.1 * self.rng.random(), self._store_dies)
+
     def died(self, process: ServerProcess) -> None:
         """A process is gone; it is started again a little later."""
         self.later(self.rng.choice((0.05, 0.5, 1.5)), self._start, process.name.partition("/")[0])
@@ -267,6 +272,8 @@ class World:
                 strike()
 
     def _store_dies(self) -> None:
+        if self.calm:
+            return
         self.saw("the store died")
         self.store.die()
         self.later(self.rng.choice((0.01, 0.3, 1)), self.store.come_back)
@@ -411,7 +418,8 @@ def _patched(world: World) -> Iterator[None]:
         (pages, "PAGE_EVENTS", page), (hub, "PAGE_EVENTS", page),
         (pages, "CUT_BYTES_MAX", cut), (hub, "CUT_BYTES_MAX", cut),
         (hub, "WRITES_PER_LOOK", rng.choice((1, 2, 64))), (hub, "PAGES_BYTES_MAX", rng.choice((0, 2000, 1 << 20))),
-        (hub, "Page", watched_page(world)), (pages, "_GROUPS_BY_FILTER", rng.choice((0, 1, 8))), (follow, "FILL_EVENTS", rng.choice((1, 3, 1000))),
+        (hub, "Page", watched_page(world)), (pages, "_GROUPS_BY_FILTER", rng.choice((0, 1, 8))),
+        (follow, "FILL_EVENTS", rng.choice((1, 3, 1000))),
         (publish, "COMMIT_DRAFTS_MAX", rng.choice((2, 6, 1000))), (tape, "MatchIndex", Steady),
         (events, "secrets", secrets), (stream, "secrets", secrets), (events, "time", clock),
     ]  # fmt: skip

@@ -23,7 +23,7 @@ TS = "2026-11-26T09:30:00.000123Z"
 async def until(condition: Callable[[], object]) -> None:
     """Come back when `condition` holds; a test that waits longer than PATIENCE_S has failed."""
     async with asyncio.timeout(PATIENCE_S):
-        while not condition():  # noqa: ASYNC110 - it may be anything, also of the client's inner life.
+        while not condition():
             await asyncio.sleep(0.002)
 
 

@@ -45,7 +45,7 @@ class Settings(BaseSettings):
         description="Web pages of other hosts that may connect from a browser, as `https://host`, with commas between.",
     )
     event_loop: str = Field(
-        "auto", pattern="^(auto|uvloop|asyncio)$", description="What runs the server; `auto` is uvloop where there is one."
+        "auto", pattern="^(auto|uvloop|asyncio)$", description="What runs the server; `auto` is uvloop where it exists."
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="How much is logged.")
     ring_bytes: int = Field(64 << 20, ge=1 << 20, description="Memory for recent events of all channels together.")

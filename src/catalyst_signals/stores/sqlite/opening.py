@@ -112,17 +112,16 @@ def _version(connection: sqlite3.Connection, path: Path) -> int:
         return 0
     if "schema" not in tables or "heads" not in tables:
         raise Misconfigured(f"{path} is a SQLite file of another program", field="store_url", got=str(path))
-    row = connection.execute("SELECT version, oldest FROM schema").fetchone() or ()
-    if tuple(map(type, row)) != (int, int):
+    version, oldest = connection.execute("SELECT version, oldest FROM schema").fetchone() or (None, None)
+    if not isinstance(version, int) or not isinstance(oldest, int):
         raise StoreCorrupt(f"{path} does not say which schema it has", got=str(path))
-    version, oldest = row
     if oldest > SCHEMA_VERSION:
         raise Misconfigured(
             f"{path} was written by a newer Catalyst (its schema {version} needs {oldest}, this one knows"
             f" {SCHEMA_VERSION}): upgrade this one",
             field="store_url", got=version, allowed=SCHEMA_VERSION,
         )  # fmt: skip
-    return int(version)
+    return version
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
