@@ -15,9 +15,9 @@ import pytest
 from .sightings import EXPECTED
 from .world import SIGHTINGS, live_through
 
-SEEDS = int(os.environ.get("SIMULATE_SEEDS", "2000"))
-FROM = int(os.environ.get("SIMULATE_FROM", "0"))
-ONE = os.environ.get("SIMULATE_SEED")
+SEEDS = int(os.environ.get("SIMULATE_SEEDS") or "2000")
+FROM = int(os.environ.get("SIMULATE_FROM") or "0")
+ONE = os.environ.get("SIMULATE_SEED") or None
 ENOUGH = 1000  # With so many seeds or more, everything that is expected has to be seen.
 LINES_SHOWN = 80
 
