@@ -11,26 +11,21 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 
-from catalyst_signals.errors import CatalystError, PositionTooOld, Unavailable
+from catalyst_signals.errors import CatalystError
 from catalyst_signals.events import Frame
 from catalyst_signals.filters import Filter
-from catalyst_signals.pages import CUT_BYTES_MAX, PAGE_EVENTS, Page, PageCache
+from catalyst_signals.pager import Fetch, PageOrError, Pager
+from catalyst_signals.pages import CUT_BYTES_MAX, Page
 from catalyst_signals.tape import Group, Peer, Subscriber, Tape, Write
 from catalyst_signals.wire import message
 
 log = logging.getLogger("catalyst.hub")
 
-Fetch = Callable[[str, int, int], Awaitable[list[Frame]]]
-PageOrError = Page | CatalystError
-Then = Callable[[PageOrError], None]
 WRITES_PER_LOOK = 64  # Writes between two looks at the clock: about 0.5 ms of them.
-PAGES_BYTES_MAX = 16 << 20
-READS_MAX = 4  # Store reads at once; more would only queue in the store.
-RETRY_S = 0.25
 RIDE_S = 1.0  # A position may ride in a delivery from this long before it is due.
 
 
@@ -56,7 +51,7 @@ class Hub:
         turn_ms: float = 4,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self._fetch = fetch
+        self.pager = Pager(fetch)
         self._ring_bytes_max = ring_bytes
         self._turn_s = turn_ms / 1000
         self._clock = clock
@@ -71,11 +66,8 @@ class Hub:
         self._at = 0  # How far the turn in progress got in its current group.
         self._ready: deque[Subscriber] = deque()  # Cursors that can be served now.
         self._dirty: list[Peer] = []  # Connections with gathered writes.
-        self._reads: dict[tuple[str, int], list[Then]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._reading = asyncio.Semaphore(READS_MAX)
-        self._pages = PageCache(PAGES_BYTES_MAX)
         self._scheduled = False
+        self._held = False
 
     @property
     def ring_bytes(self) -> int:
@@ -111,9 +103,12 @@ class Hub:
         self._schedule()
 
     def stop(self, tape: Tape, error: CatalystError) -> None:
-        """History was rewritten: offer nothing of this channel any more."""
+        """History was rewritten: nothing of this channel is served any more, and its subscribers are told."""
         tape.stopped = error
-        self._pages.forget_channel(tape.channel)
+        self.pager.forget(tape)
+        for subscriber in list(tape.subscribers):
+            self.leave(subscriber)
+            subscriber.peer.listener.ended(subscriber, error)
 
     # -- the subscriber side --------------------------------------------------------------------------------------
 
@@ -121,6 +116,7 @@ class Hub:
         """A new subscriber, judged for everything up to `after`; what is due to it follows in the next turns."""
         subscriber = Subscriber(peer, tape, tape.group_for(filter), after, epoch, hash8)
         peer.subscribers[tape.channel] = subscriber
+        tape.subscribers.add(subscriber)
         if len(peer.subscribers) > 1:
             self._reroute(peer)
         self._enqueue(subscriber)
@@ -130,6 +126,7 @@ class Hub:
         """Take a subscriber out; answers where it stood."""
         place = self._park(subscriber)
         subscriber.tape.release(subscriber.group)
+        subscriber.tape.subscribers.discard(subscriber)
         subscriber.peer.subscribers.pop(subscriber.tape.channel, None)
         if not subscriber.tape.groups:
             self._abandon(subscriber.tape)
@@ -213,14 +210,23 @@ class Hub:
 
     # -- the pump -------------------------------------------------------------------------------------------------
 
+    def hold(self, held: bool) -> None:
+        """Deliver nothing for now, because nobody can say who may still get it; and go on."""
+        if self._held and not held:
+            self._held = False
+            self._schedule()
+        self._held = held
+
     def _schedule(self) -> None:
-        if not self._scheduled:
+        if not self._scheduled and not self._held:
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._pump)
 
     def _pump(self) -> None:
         """One turn: live deliveries for `turn_ms`, cursors for `turn_ms`, then the loop has it back."""
         self._scheduled = False
+        if self._held:
+            return
         began = self._clock()
         self._serve_live(began + self._turn_s)
         self._serve_cursors(self._clock() + self._turn_s)
@@ -313,10 +319,11 @@ class Hub:
                 peer.gathered.append(self._position_due(peer))
             data = b"".join(peer.gathered)
             peer.gathered.clear()
-            self._write_to(peer, data)
+            self.write(peer, data)
         self._dirty.clear()
 
-    def _write_to(self, peer: Peer, data: bytes) -> None:
+    def write(self, peer: Peer, data: bytes) -> None:
+        """Write to a connection at once; one whose transport raises is dropped."""
         try:
             peer.write(data)
         except Exception as error:
@@ -359,9 +366,9 @@ class Hub:
         elif subscriber.judged == tape.done:
             self._arrive(subscriber)
         else:
-            page = self._page(tape, subscriber.judged)
+            page = self.pager.at_hand(tape, subscriber.judged)
             if page is None:
-                self._read(tape, subscriber.judged, lambda result: self._paged(subscriber, result))
+                self.pager.read(tape, subscriber.judged, lambda result: self._paged(subscriber, result))
             else:
                 self._serve(subscriber, page)
 
@@ -395,84 +402,10 @@ class Hub:
         subscriber.sent += cut.count
         if cut.count:
             self.deliveries += cut.count
-            self._write_to(subscriber.peer, cut.data)
+            self.write(subscriber.peer, cut.data)
         self._enqueue(subscriber)
 
-    # -- pages ------------------------------------------------------------------------------------------------------
-
-    def _page(self, tape: Tape, after: int) -> Page | None:
-        """A page that holds the event after `after`, from the cache or the ring; None: it must be read."""
-        start = after - after % PAGE_EVENTS
-        for key in ((tape.channel, start), (tape.channel, after)):
-            page = self._pages.get(key)
-            if page is not None and page.last > after:
-                return page
-        if after + 1 < tape.low or after >= tape.done:
-            return None
-        aligned = start + 1 >= tape.low and start + PAGE_EVENTS <= tape.done
-        low, high = (start + 1 if aligned else after + 1), min(start + PAGE_EVENTS, tape.done)
-        page = Page([tape.ring[seq] for seq in range(low, high + 1)])
-        if aligned:
-            self._pages.put((tape.channel, start), page)
-        return page
-
-    def _read(self, tape: Tape, after: int, then: Then, *, exactly: bool = False) -> None:
-        """Read the page that holds what comes after `after` from the store, once for all who ask meanwhile.
-
-        Pages begin at multiples of their size, so that many share one; `exactly` begins it right after `after`.
-        """
-        start = after - after % PAGE_EVENTS
-        exactly = exactly or self._pages.get((tape.channel, start)) is not None
-        key = (tape.channel, after if exactly else start)
-        waiting = self._reads.setdefault(key, [])
-        waiting.append(lambda result: self._deliver_page(tape, after, result, then, exactly))
-        if len(waiting) == 1:
-            task = asyncio.get_running_loop().create_task(self._read_page(tape, key))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-
-    def _deliver_page(self, tape: Tape, after: int, result: PageOrError, then: Then, exactly: bool) -> None:
-        """A shared page may end before `after` (cut short by its bytes), or begin with what retention dropped."""
-        missed = isinstance(result, PositionTooOld) or (isinstance(result, Page) and result.last <= after)
-        if missed and not exactly:
-            self._read(tape, after, then, exactly=True)
-        else:
-            then(result)
-
-    async def _read_page(self, tape: Tape, key: tuple[str, int]) -> None:
-        result: PageOrError
-        while True:
-            try:
-                async with self._reading:
-                    frames = await self._fetch(key[0], key[1], PAGE_EVENTS)
-            except Unavailable as error:
-                log.warning("a page could not be read, trying again", extra={"channel": key[0], "reason": str(error)})
-            except CatalystError as error:
-                result = error
-                break
-            else:
-                if frames:
-                    result = Page(frames)
-                    self._pages.put(key, result)
-                    break
-            await asyncio.sleep(RETRY_S)
-        for then in self._reads.pop(key):
-            then(result)
-
     # -- reading without a subscription -------------------------------------------------------------------------------
-
-    async def page(self, tape: Tape, after: int) -> Page:
-        """The page after `after`, from ring, cache or store; only for `after` below `done`.
-
-        Raises:
-            PositionTooOld: it was dropped by retention meanwhile.
-        """
-        page = self._page(tape, after)
-        if page is not None:
-            return page
-        answer: asyncio.Future[Page] = asyncio.get_running_loop().create_future()
-        self._read(tape, after, lambda result: _settle(answer, result))
-        return await answer
 
     async def grown(self, tape: Tape, after: int) -> None:
         """Wait until there is something after `after`."""
@@ -501,7 +434,7 @@ class Hub:
         if peer.paused or not peer.subscribers:
             return
         if now_s >= peer.due_s:
-            self._write_to(peer, self._position_due(peer))
+            self.write(peer, self._position_due(peer))
         elif now_s >= peer.due_s - RIDE_S and not peer.riding:
             peer.riding = True
             self._reroute(peer)
@@ -515,9 +448,7 @@ class Hub:
 
     async def close(self) -> None:
         """Stop reading; nobody is served after this."""
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self.pager.close()
 
 
 def position_message(place: Place) -> bytes:
@@ -542,15 +473,6 @@ def _stretch(pending: list[Frame]) -> list[Frame]:
 
 def _is_current(subscriber: Subscriber) -> bool:
     return subscriber.peer.subscribers.get(subscriber.tape.channel) is subscriber
-
-
-def _settle(answer: asyncio.Future[Page], result: PageOrError) -> None:
-    if answer.done():
-        return
-    if isinstance(result, Page):
-        answer.set_result(result)
-    else:
-        answer.set_exception(result)
 
 
 def _closed(data: bytes) -> None:

@@ -113,7 +113,7 @@ class Tape:
 
     __slots__ = (
         "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "everything", "groups", "index", "low",
-        "next_done", "pending", "ring", "stopped", "tip", "tip8", "waiters",
+        "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
     )  # fmt: skip
 
     def __init__(self, channel: str, epoch: str, tip: int, tip8: str) -> None:
@@ -129,6 +129,7 @@ class Tape:
         self.index: MatchIndex[Group] = MatchIndex()
         self.groups: dict[Filter, Group] = {}
         self.everything: Group | None = None
+        self.subscribers: set[Subscriber] = set()
         self.ahead: list[Subscriber] = []  # Read further in the store than this process has heard of.
         self.waiters: list[asyncio.Future[None]] = []
         self.stopped: CatalystError | None = None

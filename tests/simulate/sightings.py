@@ -12,9 +12,10 @@ from catalyst_signals.events import Batch, Extent, Frame
 from catalyst_signals.filters import Filter
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub, Place
+from catalyst_signals.pager import Fetch, Pager, Then
 from catalyst_signals.pages import Page
 from catalyst_signals.publish import Publisher
-from catalyst_signals.tape import Group, Peer, Subscriber, Tape
+from catalyst_signals.tape import Peer, Subscriber, Tape
 
 if TYPE_CHECKING:
     from .world import World
@@ -179,6 +180,7 @@ class WatchedHub(Hub):
     def __init__(self, world: World, fetch: Callable[[str, int, int], Awaitable[list[Frame]]], **kwargs: Any) -> None:
         super().__init__(fetch, **kwargs)
         self._world = world
+        self.pager = WatchedPager(world, fetch)
 
     def offer(self, frame: Frame) -> None:
         """Whether the ring lets go."""
@@ -232,16 +234,6 @@ class WatchedHub(Hub):
             self._world.moment(0.3)
         return over
 
-    def _write_some(self, group: Group, data: bytes) -> None:
-        self._world.hub_is_writing = True
-        super()._write_some(group, data)
-        self._world.hub_is_writing = False
-
-    def _write_to(self, peer: Peer, data: bytes) -> None:
-        self._world.hub_is_writing = True
-        super()._write_to(peer, data)
-        self._world.hub_is_writing = False
-
     def _step(self, subscriber: Subscriber) -> None:
         if subscriber.judged > subscriber.tape.done:
             self._world.saw("a cursor was ahead of the hub")
@@ -260,13 +252,6 @@ class WatchedHub(Hub):
             self._world.saw("a page was cut short by its bytes")
         self._world.moment()
 
-    def _page(self, tape: Tape, after: int) -> Page | None:
-        known = set(map(id, self._pages._pages.values()))
-        page = super()._page(tape, after)
-        if page is not None:
-            self._world.saw(f"a page came from the {'cache' if id(page) in known else 'ring'}")
-        return page
-
     def _paged(self, subscriber: Subscriber, result: Any) -> None:
         gone = subscriber.peer.subscribers.get(subscriber.tape.channel) is not subscriber
         self._world.saw("a page came after its reader had gone" if gone else "a page came from the store")
@@ -274,15 +259,32 @@ class WatchedHub(Hub):
             self._world.saw("a page came that its reader was past already")
         super()._paged(subscriber, result)
 
-    def _read(self, tape: Tape, after: int, then: Callable[[Any], None], *, exactly: bool = False) -> None:
-        if any(channel == tape.channel for channel, _ in self._reads):
-            self._world.saw("a page was asked for twice at once")
-        super()._read(tape, after, then, exactly=exactly)
-        self._world.moment()
-
     def _position_due(self, peer: Peer) -> bytes:
         self._world.saw("a position rode in a delivery" if peer.riding and peer.gathered else "a position went alone")
         return super()._position_due(peer)
+
+
+class WatchedPager(Pager):
+    """Where pages come from, watched."""
+
+    def __init__(self, world: World, fetch: Fetch) -> None:
+        super().__init__(fetch)
+        self._world = world
+
+    def at_hand(self, tape: Tape, after: int) -> Page | None:
+        """Which it is."""
+        known = set(map(id, self._pages._pages.values()))
+        page = super().at_hand(tape, after)
+        if page is not None:
+            self._world.saw(f"a page came from the {'cache' if id(page) in known else 'ring'}")
+        return page
+
+    def read(self, tape: Tape, after: int, then: Then, *, exactly: bool = False) -> None:
+        """Whether others wait for one too."""
+        if any(channel == tape.channel for channel, _ in self._reads):
+            self._world.saw("a page was asked for twice at once")
+        super().read(tape, after, then, exactly=exactly)
+        self._world.moment()
 
 
 def watched_page(world: World) -> type[Page]:

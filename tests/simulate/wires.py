@@ -59,7 +59,7 @@ class Wire:
     def write(self, data: bytes) -> None:
         """Take bytes; push back when there are too many. A dead wire raises at the hub, or swallows what it gets."""
         if self.gone:
-            if self._raises and self._world.hub_is_writing:
+            if self._raises:
                 self._world.saw("a write raised")
                 raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
             return

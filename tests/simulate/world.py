@@ -17,7 +17,7 @@ from contextvars import Context, copy_context
 from types import SimpleNamespace
 from typing import Any
 
-from catalyst_signals import events, follow, hub, pages, publish, tape
+from catalyst_signals import events, follow, hub, pager, pages, publish, tape
 from catalyst_signals.auth import Principal
 from catalyst_signals.errors import Draining, Unavailable
 from catalyst_signals.events import Batch, Frame
@@ -179,7 +179,6 @@ class World:
         self.context: Context = copy_context()
         self.weather = Weather.draw(self.rng)
         self.calm = False
-        self.hub_is_writing = False
         self.escaped: list[str] = []  # What is wrong whatever the judge says.
         self.seen: set[str] = set()
         self.store = FaultyStore(self)
@@ -415,10 +414,10 @@ def _patched(world: World) -> Iterator[None]:
     state = random.getstate()
     random.seed(world.seed)
     changes: list[tuple[Any, str, Any]] = [
-        (pages, "PAGE_EVENTS", page), (hub, "PAGE_EVENTS", page),
+        (pages, "PAGE_EVENTS", page), (pager, "PAGE_EVENTS", page),
         (pages, "CUT_BYTES_MAX", cut), (hub, "CUT_BYTES_MAX", cut),
-        (hub, "WRITES_PER_LOOK", rng.choice((1, 2, 64))), (hub, "PAGES_BYTES_MAX", rng.choice((0, 2000, 1 << 20))),
-        (hub, "Page", watched_page(world)), (pages, "_GROUPS_BY_FILTER", rng.choice((0, 1, 8))),
+        (hub, "WRITES_PER_LOOK", rng.choice((1, 2, 64))), (pager, "PAGES_BYTES_MAX", rng.choice((0, 2000, 1 << 20))),
+        (pager, "Page", watched_page(world)), (pages, "_GROUPS_BY_FILTER", rng.choice((0, 1, 8))),
         (follow, "FILL_EVENTS", rng.choice((1, 3, 1000))),
         (publish, "COMMIT_DRAFTS_MAX", rng.choice((2, 6, 1000))), (tape, "MatchIndex", Steady),
         (events, "secrets", secrets), (stream, "secrets", secrets), (events, "time", clock),

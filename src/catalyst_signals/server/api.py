@@ -141,7 +141,7 @@ async def _scan(node: Node, tape: Tape, after: int, limit: int, wanted: Filter) 
     found: list[Frame] = []
     looked = 0
     while after < tape.done and looked < SCAN_MAX:
-        page = await node.hub.page(tape, after)
+        page = await node.hub.pager.page(tape, after)
         for frame in page.frames:
             if frame.seq <= after:
                 continue

@@ -26,7 +26,8 @@ from catalyst_signals.brokers import BROKERS, Broker
 from catalyst_signals.errors import CatalystError, Conflict
 from catalyst_signals.events import Batch, Frame, iso, now_us
 from catalyst_signals.follow import Follower
-from catalyst_signals.hub import Fetch, Hub
+from catalyst_signals.hub import Hub
+from catalyst_signals.pager import Fetch
 from catalyst_signals.projections import BUILT_IN, Key, Snapshot, SystemState, from_bytes, system_draft
 from catalyst_signals.publish import Publisher
 from catalyst_signals.retention import sweep

@@ -83,11 +83,15 @@ class Node:
 
     def check_trust(self) -> None:
         """Raise Unavailable when keys could have been revoked without our hearing of it."""
-        seen_s = self.follower.confirmed_s
-        if seen_s is None or asyncio.get_running_loop().time() - seen_s > max(
-            self.settings.trust_s, 2 * self.settings.poll_s
-        ):
+        if not self.trusted:
             raise Unavailable("the store has not confirmed who may do what; try again in a moment", retry_after_s=1)
+
+    @property
+    def trusted(self) -> bool:
+        """Whether the store confirmed the head of `system` lately enough."""
+        seen_s = self.follower.confirmed_s
+        longest_s = max(self.settings.trust_s, 2 * self.settings.poll_s)
+        return seen_s is not None and asyncio.get_running_loop().time() - seen_s <= longest_s
 
     def still(self, principal: Principal) -> Principal:
         """The same key with the rights it has now.
@@ -155,7 +159,7 @@ class Node:
             standing = self.standing(tape)
         known8 = standing.hash8_at(after) if after is not None else standing.head8
         if after is not None and hash8 is not None and known8 is None and standing.first <= after <= standing.head:
-            page = await self.hub.page(tape, after - 1)
+            page = await self.hub.pager.page(tape, after - 1)
             known8 = next((f.hash8 for f in page.frames if f.seq == after), None)
         seq = resume(standing, after=after, epoch=epoch, hash8=hash8, known8=known8)
         return seq, standing.epoch_at(seq), known8

@@ -91,7 +91,7 @@ async def _wait(node: Node, tape: Tape, seq: int) -> None:
 
 async def _page(node: Node, tape: Tape, wanted: Filter, at: Position) -> tuple[bytes, Position]:
     """What matches in the next page, and the place it ends at as an id of its own."""
-    page = await node.hub.page(tape, at.seq)
+    page = await node.hub.pager.page(tape, at.seq)
     parts: list[bytes] = []
     for frame in page.frames:
         if at.seq < frame.seq <= tape.done:

@@ -11,7 +11,8 @@ import logging
 import random
 import secrets
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Awaitable, Callable
+from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
@@ -31,6 +32,8 @@ from catalyst_signals.wire import PROTOCOL, answer, error_message, message
 
 log = logging.getLogger("catalyst.stream")
 router = APIRouter()
+
+Slow = Callable[[], Awaitable[None]]
 
 
 @router.websocket("/v1/ws")
@@ -117,26 +120,26 @@ class Connection:
                 if slow is not None:
                     self._wait_for(slow, command.ref)
 
-    def _do(self, command: Command) -> Coroutine[Any, Any, None] | None:
-        """Deal with one command; what needs the store comes back as a coroutine, and the next command waits for it."""
+    def _do(self, command: Command) -> Slow | None:
+        """Deal with one command; what needs the store comes back to be awaited, and the next command waits for it."""
         match command:
             case Publish():
                 return self._publish(command)
             case Subscribe():
-                return self._subscribe(command)
+                return partial(self._subscribe, command)
             case Unsubscribe():
                 self._unsubscribe(command)
             case Auth():
                 self._authenticate(command)
         return None
 
-    def _wait_for(self, slow: Coroutine[Any, Any, None], ref: object) -> None:
+    def _wait_for(self, slow: Slow, ref: object) -> None:
         self._protocol.hold_reading(True)
         self._task = self._protocol.loop.create_task(self._slowly(slow, ref))
 
-    async def _slowly(self, slow: Coroutine[Any, Any, None], ref: object) -> None:
+    async def _slowly(self, slow: Slow, ref: object) -> None:
         try:
-            await slow
+            await slow()
         except CatalystError as error:
             self._refuse(error, ref)
         finally:
@@ -219,13 +222,13 @@ class Connection:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def _publish(self, command: Publish) -> Coroutine[Any, Any, None] | None:
+    def _publish(self, command: Publish) -> Slow | None:
         principal = self._who("publish")
         self._node.may_publish(principal, command.channel)
         draft, by_server = signal_draft(command.signal, subject=principal.subject)
         batch = Batch(channel=command.channel, subject=principal.subject, drafts=[draft])
         if expired(draft) is not None:
-            return self._publish_late(batch, draft, by_server, command.ref)
+            return partial(self._publish_late, batch, draft, by_server, command.ref)
         self._submit(batch, by_server, command.ref)
         return None
 
@@ -261,12 +264,14 @@ class Connection:
     # -- to the client ------------------------------------------------------------------------------------------------
 
     def _say(self, content: dict[str, Any]) -> None:
-        if not self.closed:
-            self._peer.write(message(content))
+        self._write(message(content))
 
     def _refuse(self, error: CatalystError, ref: object) -> None:
+        self._write(error_message(error, ref))
+
+    def _write(self, data: bytes) -> None:
         if not self.closed:
-            self._peer.write(error_message(error, ref))
+            self._node.hub.write(self._peer, data)
 
     def turn_out(self, error: CatalystError, ref: object = None) -> None:
         """Tell the reason, and close with the code that says whether to come back."""
@@ -278,7 +283,7 @@ class Connection:
         """Say that the server is going down, with the last positions, so that nothing is asked for twice."""
         if not self.closed:
             if self._peer.subscribers and not self._peer.paused:
-                self._peer.write(self._node.hub.positions(self._peer))
+                self._write(self._node.hub.positions(self._peer))
             self._say({"type": "goaway", "reason": "deploy", "reconnect_in_s": round(reconnect_in_s, 1)})
 
     def _no_key_came(self) -> None:
@@ -365,6 +370,7 @@ async def tick_for_ever(node: Node) -> None:
         for part in range(10):
             await asyncio.sleep(0.1)
             now_s = _now_s()
+            node.hub.hold(not node.trusted)
             for connection in node.every_connection()[part::10]:
                 connection.tick(now_s)
 
