@@ -53,7 +53,7 @@ def connect(
 ) -> Catalyst:
     """A client of the server at `url` (http, https, ws or wss); `async with` dials it and checks the key.
 
-    Once it was reached, drops are mended without end: 0.2 to 15 s apart, or as the server asks.
+    Once it was reached, drops are mended without end: 0.2 to 5 s apart, or as the server asks.
 
     Args:
         channel: what the methods use when they are given none.

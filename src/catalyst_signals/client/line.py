@@ -17,7 +17,7 @@ from catalyst_signals.client.cursor import Gap
 from catalyst_signals.client.link import Dropped, Link
 from catalyst_signals.errors import CatalystError
 
-BACKOFF_S = (0.2, 15.0)  # Ceiling of the first wait and of any wait; each is uniform below its ceiling ("full jitter").
+BACKOFF_S = (0.2, 5.0)  # Ceiling of the first wait and of any wait; each is uniform below its ceiling ("full jitter").
 
 State = Literal["connecting", "live", "reconnecting", "closed"]
 
