@@ -25,7 +25,7 @@ BANNED_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "servic
 LAYERS = {
     "pure": (
         "errors events limits kinds vocabulary signals filters filter_facts filter_fields filter_match filter_plan "
-        "filter_text filter_tree matching wire session tape pages pager hub projections"
+        "filter_text filter_tree matching wire session tape pages pager vital hub projections"
     ),
     "ports": "stores brokers caches metrics auth ingest urls",
     "flows": "publish follow retention verify transfer client",

@@ -11,11 +11,13 @@ Close codes: 4000-4499 mean reconnect, 4500-4999 mean do not (docs/protocol.md).
     │   ├── InvalidFilter               filter_invalid         400   4500   no
     │   ├── InvalidName                 name_invalid           400   4500   no
     │   ├── Unsupported                 unsupported            400   4500   no
+    │   ├── TooLate                     too_late               408   4000   yes
     │   └── TooLarge                    too_large              413   1009   no
     ├── Unauthenticated                 unauthenticated        401   4501   no
     ├── Forbidden                       forbidden              403   4503   no
     ├── NotFound                        not_found              404   4504   no
-    │   └── UnknownChannel              unknown_channel        404   4504   no
+    │   ├── UnknownChannel              unknown_channel        404   4504   no
+    │   └── MethodNotAllowed            method_not_allowed     405   4504   no
     ├── Conflict                        conflict               409   4509   no
     │   ├── IdConflict                  id_conflict            409   4509   no   same id, other draft
     │   └── IdTaken                     id_taken               409   4509   no   another subject's id
@@ -40,6 +42,7 @@ Close codes: 4000-4499 mean reconnect, 4500-4999 mean do not (docs/protocol.md).
 
 from __future__ import annotations
 
+from decimal import Decimal
 from typing import Any, ClassVar
 
 
@@ -117,6 +120,12 @@ class Unsupported(InvalidRequest):
     name = "unsupported"
 
 
+class TooLate(InvalidRequest):
+    """The request took too long to arrive; send it again."""
+
+    name, status, close_code, retry = "too_late", 408, 4000, True
+
+
 class TooLarge(InvalidRequest):
     """The message is larger than allowed."""
 
@@ -145,6 +154,12 @@ class UnknownChannel(NotFound):
     """There is no channel of that name; an admin makes one with `catalyst channels add NAME`."""
 
     name = "unknown_channel"
+
+
+class MethodNotAllowed(NotFound):
+    """This path does not take that method."""
+
+    name, status = "method_not_allowed", 405
 
 
 class Conflict(CatalystError):
@@ -290,5 +305,5 @@ def shorten(value: object, limit: int = 200) -> object:
     """`value` as it may stand in an error: a long text is cut, anything not plain becomes its repr."""
     if isinstance(value, bool | int | float):
         return value
-    text = value if isinstance(value, str) else repr(value)
+    text = str(value) if isinstance(value, str | Decimal) else repr(value)
     return text if len(text) <= limit else text[: limit - 1] + "…"

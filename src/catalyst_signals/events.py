@@ -280,11 +280,11 @@ def parse_iso(text: str) -> int | None:
     """Microseconds since 1970 of an RFC 3339 time with an offset, or None if it is not one."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            return None
+        return round((moment.astimezone(UTC) - _EPOCH).total_seconds() * 1_000_000)
+    except (ValueError, OverflowError):  # Not a time, or in UTC beyond the years there are.
         return None
-    if moment.tzinfo is None:
-        return None
-    return round((moment.astimezone(UTC) - _EPOCH).total_seconds() * 1_000_000)
 
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)

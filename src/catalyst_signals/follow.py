@@ -19,6 +19,7 @@ from catalyst_signals.events import Extent, Frame
 from catalyst_signals.hub import Hub
 from catalyst_signals.stores import Store
 from catalyst_signals.tape import Tape
+from catalyst_signals.vital import vital
 from catalyst_signals.wire import frame_of
 
 log = logging.getLogger("catalyst.follow")
@@ -43,7 +44,7 @@ class Follower:
 
     async def __aenter__(self) -> Self:
         await self.poll()
-        self._tasks = [asyncio.create_task(self._poll_for_ever()), asyncio.create_task(self._listen_for_ever())]
+        self._tasks = [vital(self._poll_for_ever()), vital(self._listen_for_ever())]
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -71,7 +72,7 @@ class Follower:
     def fill(self, tape: Tape) -> None:
         """Read what is missing from the store, one task a channel however many ask."""
         if tape.channel not in self._filling:
-            task = asyncio.create_task(self._fill(tape))
+            task = vital(self._fill(tape))
             self._filling[tape.channel] = task
             task.add_done_callback(lambda _: self._filling.pop(tape.channel, None))
 

@@ -411,14 +411,16 @@ class Hub:
         """Wait until there is something after `after`."""
         while tape.done <= after:
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            tape.waiters.append(answer)
-            await answer
+            tape.waiters.add(answer)
+            try:
+                await answer
+            finally:
+                tape.waiters.discard(answer)
 
     def _wake(self, tape: Tape) -> None:
         for waiter in tape.waiters:
             if not waiter.done():
                 waiter.set_result(None)
-        tape.waiters.clear()
 
     # -- positions ----------------------------------------------------------------------------------------------------
 

@@ -14,6 +14,7 @@ from catalyst_signals.errors import CatalystError, PositionTooOld, Unavailable
 from catalyst_signals.events import Frame
 from catalyst_signals.pages import PAGE_EVENTS, Page, PageCache
 from catalyst_signals.tape import Tape
+from catalyst_signals.vital import vital
 
 log = logging.getLogger("catalyst.pager")
 
@@ -76,7 +77,7 @@ class Pager:
         waiting = self._reads.setdefault(key, [])
         waiting.append(lambda result: self._hand_out(tape, after, result, then, exactly))
         if len(waiting) == 1:
-            task = asyncio.get_running_loop().create_task(self._read_page(key))
+            task = vital(self._read_page(key))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 

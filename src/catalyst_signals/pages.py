@@ -17,6 +17,7 @@ from catalyst_signals.tape import Group, Tape
 
 PAGE_EVENTS = 256
 CUT_BYTES_MAX = 64 << 10  # The most that is handed to one transport at once: what a stalled reader can cost us.
+_CUTS_KEPT = 4  # Joined bytes kept a page for others in the same place: at most 256 KiB beside the page itself.
 _GROUPS_BY_FILTER = 8  # Up to here each group's own filter is cheaper than the whole index (bench/match, 2026-11).
 
 
@@ -48,6 +49,8 @@ class Page:
         if found is None:
             found = self._cut(self._hits_of(group, tape), bisect_right(self._seqs, after))
             if group.members > 1:
+                if len(self._cuts) == _CUTS_KEPT:
+                    del self._cuts[next(iter(self._cuts))]
                 self._cuts[group, after] = found
         return found
 

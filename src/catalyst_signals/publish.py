@@ -16,17 +16,21 @@ from dataclasses import dataclass
 from typing import Self
 
 from catalyst_signals.brokers import Broker
-from catalyst_signals.errors import CatalystError, Draining, Overloaded, Unavailable
+from catalyst_signals.errors import CatalystError, Draining, Overloaded, StoreUnavailable, TooLarge, Unavailable
 from catalyst_signals.events import Batch, Refused, Stored
 from catalyst_signals.follow import Follower
 from catalyst_signals.stores import Store
+from catalyst_signals.vital import vital
 from catalyst_signals.wire import frame_of
 
 log = logging.getLogger("catalyst.publish")
 
+DRAFTS_MAX = 1000  # In one request.
 COMMIT_DRAFTS_MAX = 1000  # One commit: about 40 ms of SQLite here (bench/append, 2026-11), so an ack is never far.
 RETRY_S = (0.05, 2.0)
 HINT_S = 1.0  # A broker that takes longer than a poll is of no use, and the next commit waits for it.
+
+UNKNOWN = "it is not known whether this was stored; send it again with the same id"
 
 Result = list[Stored | Refused]
 
@@ -48,6 +52,7 @@ class Publisher:
         self._queue_max = queue_max
         self._queue: deque[_Waiting] = deque()
         self._queued = 0
+        self._taken: list[_Waiting] = []  # In the commit that is under way.
         self._flusher: asyncio.Task[None] | None = None
         self._draining = False
         self.commits = 0
@@ -59,10 +64,14 @@ class Publisher:
     async def __aexit__(self, *exc: object) -> None:
         await self.drain()
 
-    async def drain(self) -> None:
-        """Refuse what is new and finish what was accepted."""
+    async def drain(self, within_s: float = 5.0) -> None:
+        """Refuse what is new and finish what was accepted; what a store that hangs leaves is told to be unknown."""
         self._draining = True
-        while self._flusher is not None:
+        if self._flusher is None:
+            return
+        await asyncio.wait([self._flusher], timeout=within_s)
+        if self._flusher is not None:
+            self._flusher.cancel()
             await asyncio.wait([self._flusher])
 
     @property
@@ -82,14 +91,15 @@ class Publisher:
         if self._draining:
             raise Draining(retry_after_s=1)
         drafts = sum(len(batch.drafts) for batch in batches)
+        if drafts > DRAFTS_MAX + 1:  # A webhook's raw body comes on top of its signals.
+            raise TooLarge(f"{DRAFTS_MAX} signals may come at once", got=drafts, allowed=DRAFTS_MAX)
         if self._queued and self._queued + drafts > self._queue_max:
             raise Overloaded("too many publishes are waiting to be stored; try again in a second", retry_after_s=1)
-        loop = asyncio.get_running_loop()
-        waiting = _Waiting(batches, drafts, loop.create_future())
+        waiting = _Waiting(batches, drafts, asyncio.get_running_loop().create_future())
         self._queue.append(waiting)
         self._queued += drafts
         if self._flusher is None:
-            self._flusher = loop.create_task(self._flush())
+            self._flusher = vital(self._flush())
         return waiting.answer
 
     async def publish(self, batch: Batch) -> Stored:
@@ -107,11 +117,20 @@ class Publisher:
         """Commit whatever queued while the last commit was in flight, until nothing is left."""
         try:
             while self._queue:
-                taken = self._take()
-                results = await self._append([batch for waiting in taken for batch in waiting.batches])
-                await self._settle(taken, results)
+                self._taken = self._take()
+                results = await self._append([batch for waiting in self._taken for batch in waiting.batches])
+                await self._settle(self._taken, results)
         finally:
             self._flusher = None
+            self._give_up()
+
+    def _give_up(self) -> None:
+        """Whoever still waits is told that nothing is known; after a clean end that is nobody."""
+        for waiting in (*self._taken, *self._queue):
+            if not waiting.answer.done():
+                waiting.answer.set_exception(StoreUnavailable(UNKNOWN))
+        self._taken, self._queued = [], 0
+        self._queue.clear()
 
     def _take(self) -> list[_Waiting]:
         taken: list[_Waiting] = []

@@ -7,6 +7,7 @@ Law: nothing but `auth` is accepted before authentication; a position resumes ex
 from __future__ import annotations
 
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 from catalyst_signals.errors import (
@@ -22,13 +23,12 @@ from catalyst_signals.signals import decode
 
 MODIFIERS = ("stale", "max_age_s", "mode", "ended")  # Known to the protocol, not yet to this server.
 POSITION_S = (1, 60)
-_MESSAGES = ("auth", "subscribe", "unsubscribe", "publish")
 _FIELDS = {
-    "auth": {"key"},
-    "subscribe": {"channel", "channels", "filter", "after", "epoch", "hash", "position_s"},
-    "unsubscribe": {"channel"},
-    "publish": {"channel", "signal"},
-}
+    "auth": ("key",),
+    "subscribe": ("channel", "channels", "filter", "after", "epoch", "hash", "position_s"),
+    "unsubscribe": ("channel",),
+    "publish": ("channel", "signal"),
+}  # What each message may hold beside `type` and `ref`: a mistyped `aftr` would be a silent loss.
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +90,8 @@ def read(text: str | bytes, *, authenticated: bool) -> Command:
     """
     content = decode(text)
     ref = content.get("ref") if isinstance(content, dict) else None
+    if isinstance(ref, Decimal):
+        ref = float(ref)
     try:
         return _command(content, ref, authenticated)
     except (InvalidRequest, Unauthenticated) as error:
@@ -98,10 +100,11 @@ def read(text: str | bytes, *, authenticated: bool) -> Command:
 
 def _command(content: Any, ref: object, authenticated: bool) -> Command:
     if not isinstance(content, dict):
-        raise InvalidRequest("a message is a JSON object", got=content, allowed=_MESSAGES)
+        raise InvalidRequest("a message is a JSON object", got=content, allowed="object")
     kind = content.get("type")
-    if kind not in _FIELDS:
-        raise InvalidRequest("a message needs a known `type`", field="type", got=kind, allowed=_MESSAGES)
+    if not isinstance(kind, str) or kind not in _FIELDS:
+        raise InvalidRequest("a message needs a known `type`", field="type", got=kind, allowed=list(_FIELDS))
+    _check_fields(content, kind)
     if kind == "auth":
         return Auth(ref, _text(content, "key"))
     if not authenticated:
@@ -113,12 +116,17 @@ def _command(content: Any, ref: object, authenticated: bool) -> Command:
     return _subscribe(content, ref)
 
 
-def _subscribe(content: dict[str, Any], ref: object) -> Subscribe:
-    for name in content:
-        if name in MODIFIERS:
+def _check_fields(content: dict[str, Any], kind: str) -> None:
+    for name, value in content.items():
+        if kind == "subscribe" and name in MODIFIERS:
             raise Unsupported(
-                f"the modifier `{name}` is not known to this server yet; leave it out", field=name, got=content[name]
+                f"the modifier `{name}` is not known to this server yet; leave it out", field=name, got=value
             )
+        if name not in _FIELDS[kind] and name not in ("type", "ref"):
+            raise Unsupported(f"`{kind}` has no `{name}`", field=name, got=value, allowed=list(_FIELDS[kind]))
+
+
+def _subscribe(content: dict[str, Any], ref: object) -> Subscribe:
     return Subscribe(
         ref=ref,
         channels=_channels(content),
@@ -134,12 +142,10 @@ def _channels(content: dict[str, Any]) -> tuple[str, ...] | None:
     several = content.get("channels")
     if several is None:
         return (check_channel_name(content.get("channel", "main")),)
-    if several == "*":
-        return None
-    if not isinstance(several, list) or not several:
+    if several != "*" and (not isinstance(several, list) or not several):
         raise InvalidRequest('`channels` is a list of names or "*"', field="channels", got=several)
-    names = tuple(dict.fromkeys(check_channel_name(name) for name in several))
-    if len(names) > 1 and any(content.get(key) is not None for key in ("after", "epoch", "hash")):
+    names = None if several == "*" else tuple(dict.fromkeys(check_channel_name(name) for name in several))
+    if (names is None or len(names) > 1) and any(content.get(key) is not None for key in ("after", "epoch", "hash")):
         raise InvalidRequest("a position belongs to one channel: subscribe to each channel by itself", field="after")
     return names
 
@@ -220,6 +226,8 @@ def resume(log: Standing, *, after: int | None, epoch: str | None, hash8: str | 
 
 def _check_older(log: Standing, epoch: str, after: int) -> None:
     """A position of an older epoch is good up to that epoch's end; what was given out beyond it is void."""
+    if after == 0:
+        return  # Nothing was seen of any log.
     successor = next((b for a, b in zip(log.epochs, log.epochs[1:], strict=False) if a.name == epoch), None)
     if successor is None:
         raise EpochChanged(

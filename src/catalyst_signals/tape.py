@@ -131,7 +131,7 @@ class Tape:
         self.everything: Group | None = None
         self.subscribers: set[Subscriber] = set()
         self.ahead: list[Subscriber] = []  # Read further in the store than this process has heard of.
-        self.waiters: list[asyncio.Future[None]] = []
+        self.waiters: set[asyncio.Future[None]] = set()
         self.stopped: CatalystError | None = None
 
     def group_for(self, filter: Filter) -> Group:

@@ -69,7 +69,7 @@ def test_every_message_type_is_read_into_its_command() -> None:
         authenticated=True,
     )
     assert subscribe == Subscribe("a", ("main",), "x", 5, "e", "h", 3)
-    everything = read('{"type":"subscribe","channels":"*","later":"ignored"}', authenticated=True)
+    everything = read('{"type":"subscribe","channels":"*"}', authenticated=True)
     assert isinstance(everything, Subscribe) and everything.channels is None
     assert read('{"type":"unsubscribe","channel":"main"}', authenticated=True) == Unsubscribe(None, "main")
     assert read('{"type":"publish","signal":{}}', authenticated=True) == Publish(None, "main", {})
@@ -87,6 +87,29 @@ def test_a_modifier_of_a_later_version_is_refused_by_name(name: str) -> None:
     with pytest.raises(Refusal) as refused:
         read(f'{{"type":"subscribe","channel":"main","{name}":"x","ref":4}}', authenticated=True)
     assert refused.value.error.field == name and refused.value.ref == 4
+
+
+@pytest.mark.parametrize(
+    ("message", "field"),
+    [
+        ('{"type":"subscribe","channel":"main","aftr":0}', "aftr"),
+        ('{"type":"publish","signal":{},"chanel":"x"}', "chanel"),
+        ('{"type":["subscribe"]}', "type"),
+        ('{"type":{}}', "type"),
+        ('{"type":"subscribe","channels":"*","after":5}', "after"),
+    ],
+)
+def test_a_mistyped_option_is_refused_and_not_ignored(message: str, field: str) -> None:
+    """`aftr` would silently mean "from now on"."""
+    with pytest.raises(Refusal) as refused:
+        read(message, authenticated=True)
+    assert refused.value.error.field == field
+
+
+def test_a_ref_comes_back_as_it_was() -> None:
+    """Whatever a client counts with."""
+    command = read('{"type":"unsubscribe","channel":"main","ref":1.50}', authenticated=True)
+    assert command.ref == 1.5 and isinstance(command.ref, float)
 
 
 def test_nothing_but_auth_is_accepted_before_authentication() -> None:

@@ -20,6 +20,7 @@ from catalyst_signals.projections import Key, Source
 from catalyst_signals.server.api import known_channel
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import json_of, json_response, node_of, principal_of
+from catalyst_signals.wire import SYSTEM_CHANNEL
 
 router = APIRouter(prefix="/v1")
 
@@ -50,7 +51,7 @@ async def add_key(request: Request) -> Response:
     id, key, secret_hash = new_key(node.settings.key_env)
     kept = Key(
         id=id,
-        user=check_id(body.user, "user"),
+        user=_user(body.user),
         scopes=_scopes(body.scopes),
         channels=_channels(body.channels),
         secret_hash=secret_hash,
@@ -71,6 +72,14 @@ async def revoke_key(id: str, request: Request) -> Response:
         raise NotFound("there is no key of that id", field="id", got=id)
     await node.administer(principal, "key.revoked", {"id": id})
     return json_response({"id": id, "revoked": True})
+
+
+def _user(name: str) -> str:
+    """A name that cannot be taken for one of the server's own subjects."""
+    check_id(name, "user")
+    if name in (SYSTEM_CHANNEL, "bootstrap") or name.startswith("ingest."):
+        raise InvalidRequest(f"`{name}` is a name of the server's own; take another", field="user", got=name)
+    return name
 
 
 def _shown(key: Key) -> dict[str, Any]:
@@ -133,7 +142,7 @@ async def add_user(request: Request) -> Response:
     """A user; a key for a new name makes one too."""
     principal = principal_of(request, "admin")
     node = node_of(request)
-    user = check_id((await json_of(request, UserBody)).user, "user")
+    user = _user((await json_of(request, UserBody)).user)
     new = user not in node.state.users
     if new:
         await node.administer(principal, "user.created", {"user": user, "created_at": iso(now_us())})
@@ -214,5 +223,6 @@ def _source_shown(source: Source) -> dict[str, Any]:
 
 
 def _with_url(request: Request, source: Source, secret: str) -> dict[str, Any]:
-    url = f"{request.url.scheme}://{request.url.netloc}/in/{source.adapter}/{secret}"
+    base = node_of(request).settings.public_url.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
+    url = f"{base}/in/{source.adapter}/{secret}"
     return _source_shown(source) | {"secret": secret, "url": url}

@@ -5,29 +5,31 @@ Owns: the shapes of requests and answers (docs/protocol.md). Everything it says 
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from catalyst_signals.auth import Principal
+from catalyst_signals.auth import ADMIN_CHANNELS, Principal
 from catalyst_signals.errors import Forbidden, InvalidDraft, InvalidJson, InvalidRequest, TooLarge, UnknownChannel
 from catalyst_signals.events import Batch, Frame, Stored, check_channel_name, check_id
 from catalyst_signals.filters import Filter, parse
 from catalyst_signals.pages import wants
 from catalyst_signals.projections import BUILT_IN, Channel
-from catalyst_signals.server.node import RESERVED, Node
+from catalyst_signals.publish import DRAFTS_MAX
+from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import body_of, json_of, json_response, node_of, principal_of
 from catalyst_signals.signals import decode, signal_draft
 from catalyst_signals.tape import Tape
-from catalyst_signals.wire import answer
+from catalyst_signals.wire import SYSTEM_CHANNEL, answer
 
 router = APIRouter(prefix="/v1")
 
-DRAFTS_MAX = 1000  # In one request.
 HISTORY_MAX = 10_000  # Events in one answer.
-SCAN_MAX = 50_000  # Events looked at for one answer: about a third of a second of this process.
+SCAN_MAX = 50_000  # Events looked at for one answer: about a third of a second of this process, a page at a time.
+ANSWER_BYTES_MAX = 4 << 20  # Of events in one answer; ask again after `complete_through`.
 NDJSON = ("ndjson", "jsonl", "json-lines", "json-seq")
 
 _SIGNALS_BODY = {
@@ -64,7 +66,7 @@ async def publish(channel: str, request: Request) -> Response:
 
 def _signals_in(body: bytes, content_type: str) -> tuple[list[Any], bool]:
     """The signals in a body, and whether they came as several."""
-    if any(word in content_type for word in NDJSON):
+    if any(word in content_type.lower() for word in NDJSON):
         found = _lines(body)
     else:
         try:
@@ -127,7 +129,7 @@ async def history(
     if not 1 <= limit <= HISTORY_MAX:
         raise InvalidRequest(f"`limit` is 1 to {HISTORY_MAX}", field="limit", got=limit, allowed=f"1-{HISTORY_MAX}")
     wanted = node.filter_for(principal, filter)
-    seq, _, _ = await node.place_to_resume(tape, after=after, epoch=epoch, hash8=None)
+    seq, _, _ = await node.place_to_resume(tape, after=after, epoch=epoch or None, hash8=None)
     found, through = await _scan(node, tape, seq, limit, wanted)
     head = tape.done
     body = b'{"events":[%s],"complete_through":%d,"head":%d,"epoch":"%s"}' % (
@@ -139,9 +141,10 @@ async def history(
 async def _scan(node: Node, tape: Tape, after: int, limit: int, wanted: Filter) -> tuple[list[Frame], int]:
     """Up to `limit` matching frames after `after`, and the seq through which that is complete."""
     found: list[Frame] = []
-    looked = 0
+    looked = size = 0
     while after < tape.done and looked < SCAN_MAX:
         page = await node.hub.pager.page(tape, after)
+        await asyncio.sleep(0)  # A page at a time: others have their turn between.
         for frame in page.frames:
             if frame.seq <= after:
                 continue
@@ -151,7 +154,8 @@ async def _scan(node: Node, tape: Tape, after: int, limit: int, wanted: Filter) 
             looked += 1
             if wants(wanted, frame):
                 found.append(frame)
-                if len(found) == limit:
+                size += len(frame.ws)
+                if len(found) == limit or size > ANSWER_BYTES_MAX:
                     return found, after
     return found, after
 
@@ -163,7 +167,8 @@ def _cacheable(request: Request, body: bytes, *, below_head: bool) -> Response:
     start = body.rindex(b',"complete_through"')
     tag = '"' + hashlib.sha256(body[:start] + str(request.url.query).encode()).hexdigest()[:24] + '"'
     headers = {"ETag": tag, "Cache-Control": "private, immutable, max-age=31536000", "Vary": "Authorization"}
-    if request.headers.get("if-none-match") == tag:
+    known = request.headers.get("if-none-match", "")
+    if known == "*" or tag in [each.strip().removeprefix("W/") for each in known.split(",")]:
         return Response(status_code=304, headers=headers)
     return Response(body, media_type="application/json", headers=headers)
 
@@ -219,7 +224,7 @@ async def put_channel(channel: str, request: Request) -> Response:
             raise InvalidRequest(
                 f"`retention.{name}` is at least 1, or null for ever", field=f"retention.{name}", got=value
             )
-    if channel == RESERVED[0]:
+    if channel == SYSTEM_CHANNEL:
         raise Forbidden("the `system` channel keeps everything", field="channel", got=channel)
     new = channel not in node.state.channels
     await node.administer(principal, "channel.set", msgspec.to_builtins(Channel(channel, kept.age_s, kept.count)))
@@ -248,7 +253,7 @@ def known_channel(node: Node, principal: Principal, name: str) -> str:
         UnknownChannel, Forbidden: it is not.
     """
     check_channel_name(name)
-    if name in RESERVED:
+    if name in ADMIN_CHANNELS:
         raise Forbidden(f"`{name}` is written by the server alone", field="channel", got=name)
     if name not in node.state.channels or not principal.may_use(name):
         raise UnknownChannel(field="channel", got=name)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import random
 import signal
 import socket
@@ -15,6 +16,7 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
 from types import FrameType
+from typing import Any
 
 import msgspec
 import uvicorn
@@ -23,7 +25,7 @@ from fastapi import FastAPI
 from catalyst_signals.auth import SCOPES
 from catalyst_signals.auth.api_keys import ApiKeys, new_key
 from catalyst_signals.brokers import BROKERS, Broker
-from catalyst_signals.errors import CatalystError, Conflict
+from catalyst_signals.errors import CatalystError, Conflict, Misconfigured
 from catalyst_signals.events import Batch, Frame, iso, now_us
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
@@ -38,6 +40,7 @@ from catalyst_signals.server.requests import install_error_handlers
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.stores import STORES, Store
 from catalyst_signals.urls import open_backend
+from catalyst_signals.vital import vital
 from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
 
 log = logging.getLogger("catalyst")
@@ -73,11 +76,12 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         for channel in state.channels:
             await node.open_channel(channel)
         node.first_key = await _bootstrap(node)
-        tasks = [asyncio.create_task(work) for work in (stream.tick_for_ever(node), _keep_house(node))]
+        tasks = [vital(work) for work in (stream.tick_for_ever(node), _keep_house(node))]
         stack.push_async_callback(_end, tasks)
         yield node
         await publisher.drain()
-        await _keep_snapshot(node)
+        with suppress(CatalystError):  # The next start reads a little more then.
+            await _keep_snapshot(node)
 
 
 def _fetch(store: Store) -> Fetch:
@@ -139,6 +143,7 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 def build_app(node: Node) -> FastAPI:
     """The HTTP face of a node."""
     app = FastAPI(
+        redirect_slashes=False,  # A redirected webhook is a lost one, and its path holds a secret.
         title="Catalyst", version=status.version(),
         description="Trading signals: numbered, kept, filtered, delivered exactly once and in order.",
     )  # fmt: skip
@@ -161,8 +166,6 @@ class Server(uvicorn.Server):
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Listen, and say so on standard output once requests can be served."""
         await super().startup(sockets)
-        if self._node.first_key is not None:
-            _say(f"admin key: {self._node.first_key}")
         host, port = self.servers[0].sockets[0].getsockname()[:2]
         _say(f"listening on http://{f'[{host}]' if ':' in host else host}:{port}")
 
@@ -182,16 +185,14 @@ class Server(uvicorn.Server):
         return await super().on_tick(counter)
 
     async def _drained(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(self._node.settings.drain_s / 2):
-                await drain(self._node)
+        await drain(self._node)
 
 
 async def drain(node: Node) -> None:
     """Refuse what is new, finish what was accepted, tell everyone where they stand and to come back, spread out."""
     node.draining = True
     log.info("draining")
-    await node.publisher.drain()
+    await node.publisher.drain(within_s=node.settings.drain_s / 3)
     await asyncio.sleep(0)
     connections = node.every_connection()
     spread_s = 1 + len(connections) / 1000
@@ -206,21 +207,54 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
+def _listener(settings: Settings) -> socket.socket:
+    """The socket, bound before anything else is done: a port that is taken must not cost the first key."""
+    try:
+        return socket.create_server(
+            (settings.host, settings.port),
+            family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
+            backlog=4096,
+        )
+    except OSError as error:
+        raise Misconfigured(
+            f"cannot listen on {settings.host}:{settings.port}: {error.strerror or error}; give another --port",
+            field="port",
+            got=settings.port,
+        ) from None
+
+
+def _last_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A vital task failed: end loudly, since a process that only looks alive is worse than none. The log is safe."""
+    loop.default_exception_handler(context)
+    if context.get("vital"):
+        log.critical("a vital part failed, the process ends")
+        os._exit(70)
+
+
 async def serve(settings: Settings) -> None:
     """Run until told to stop.
 
     Raises:
         Misconfigured: before anything listens.
     """
-    async with open_node(settings) as node:
-        config = uvicorn.Config(
-            build_app(node), host=settings.host, port=settings.port, workers=1, loop="none", lifespan="off",
-            http=type("Http", (HttpProtocol,), {"head_s": settings.head_s}), ws=SocketProtocol,
-            ws_max_size=settings.message_bytes, ws_ping_interval=None, ws_per_message_deflate=False,
-            access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
-            timeout_graceful_shutdown=max(1, int(settings.drain_s / 2)), backlog=4096,
-        )  # fmt: skip
-        await Server(config, node).serve()
+    asyncio.get_running_loop().set_exception_handler(_last_words)
+    with _listener(settings) as listener:
+        async with open_node(settings) as node:
+            if node.first_key is not None:
+                _say(f"admin key: {node.first_key}")
+            await Server(_uvicorn(node), node).serve(sockets=[listener])
+
+
+def _uvicorn(node: Node) -> uvicorn.Config:
+    settings = node.settings
+    limits = {"head_s": settings.head_s}
+    return uvicorn.Config(
+        build_app(node), workers=1, loop="none", lifespan="off",
+        http=type("Http", (HttpProtocol,), limits), ws=type("Socket", (SocketProtocol,), limits),
+        ws_max_size=settings.message_bytes, ws_ping_interval=None, ws_per_message_deflate=False,
+        access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
+        timeout_graceful_shutdown=max(1, int(settings.drain_s / 3)), backlog=4096,
+    )  # fmt: skip
 
 
 def run(settings: Settings) -> None:

@@ -6,15 +6,17 @@ means is an adapter's business (ingest/). The path holds a secret, so no path of
 
 from __future__ import annotations
 
+import asyncio
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth.api_keys import hash_secret
-from catalyst_signals.errors import InvalidRequest, NotFound, RateLimited
+from catalyst_signals.errors import InvalidRequest, NotFound, RateLimited, TooLarge
 from catalyst_signals.events import Batch, Draft, Refused, now_us
 from catalyst_signals.ingest import id_of_body, read, received_draft
 from catalyst_signals.projections import Source
+from catalyst_signals.publish import DRAFTS_MAX
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import body_of, json_response, node_of
 from catalyst_signals.signals import signal_draft
@@ -28,8 +30,10 @@ async def receive(adapter: str, secret: str, request: Request) -> Response:
     """Take what a sender posts; answered after the commit, the same body again is answered the same."""
     node = node_of(request)
     node.check_open()
+    if "dry_run" in request.query_params:
+        raise NotFound("`dry_run` is not known to this server yet; without it this would publish", field="dry_run")
     source = _source_for(node, adapter, secret)
-    wait_s = node.ingest_limit.take(source.id, now_us() / 1_000_000)
+    wait_s = node.ingest_limit.take(source.id, asyncio.get_running_loop().time())
     if wait_s:
         raise RateLimited("too many webhooks for this secret", retry_after_s=wait_s)
     body = Body(adapter, await body_of(request), request.headers.get("content-type", ""))
@@ -51,6 +55,8 @@ class Body(NamedTuple):
 async def _take(node: Node, source: Source, body: Body) -> Response:
     """Store the signals a body holds and the body itself, in one append."""
     reading = read(*body, ingest_id=source.id, now_us=now_us())
+    if len(reading.drafts) > DRAFTS_MAX:
+        raise TooLarge(f"a webhook may hold {DRAFTS_MAX} signals", got=len(reading.drafts), allowed=DRAFTS_MAX)
     drafts = [signal_draft(one, subject=source.subject)[0] for one in reading.drafts]
     await node.check_fresh(source.channel, drafts)
     kept = received_draft(*body, ingest_id=source.id, id=reading.id)

@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from catalyst_signals.auth import Principal
+from catalyst_signals.auth import ADMIN_CHANNELS, Principal
 from catalyst_signals.auth.api_keys import ApiKeys
 from catalyst_signals.errors import Draining, Forbidden, Unauthenticated, Unavailable, UnknownChannel
 from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, now_us
@@ -32,8 +32,6 @@ from catalyst_signals.wire import SYSTEM_CHANNEL, decode
 
 if TYPE_CHECKING:
     from catalyst_signals.server.stream import Connection
-
-RESERVED = (SYSTEM_CHANNEL, "ingest")
 
 
 @dataclass
@@ -118,20 +116,15 @@ class Node:
         """The tape of a channel this key may see.
 
         Raises:
-            InvalidName, UnknownChannel, Forbidden: there is none, or not for this key.
+            InvalidName, UnknownChannel: there is none, or not for this key. Forbidden: it is the server's own.
             HistoryRewritten: the channel is stopped.
         """
         check_channel_name(channel)
-        if not principal.may_use(channel):
-            raise Forbidden(
-                f"this key may not use the channel `{channel}`",
-                field="channel",
-                got=channel,
-                allowed=list(principal.channels),
-            )
+        if channel in ADMIN_CHANNELS:
+            principal.require("admin")
         tape = self.hub.tapes.get(channel)
-        if tape is None or channel not in self.state.channels:
-            raise UnknownChannel(field="channel", got=channel)
+        if tape is None or channel not in self.state.channels or not principal.may_use(channel):
+            raise UnknownChannel(field="channel", got=channel)  # What a key may not see is not there.
         if tape.stopped is not None:
             raise tape.stopped
         return tape
@@ -175,7 +168,7 @@ class Node:
         """Pass, or raise why this key may not publish here."""
         principal.require("publish")
         self.tape(principal, channel)
-        if channel in RESERVED:
+        if channel in ADMIN_CHANNELS:
             raise Forbidden(f"`{channel}` is written by the server alone", field="channel", got=channel)
 
     async def check_fresh(self, channel: str, drafts: Sequence[Draft]) -> None:

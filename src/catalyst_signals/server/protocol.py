@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import socket
+from asyncio.transports import BaseTransport
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -20,11 +21,12 @@ from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import Frame
 
 from catalyst_signals.errors import CatalystError, Draining, InvalidJson, InvalidRequest, TooLarge
-from catalyst_signals.wire import error_message
+from catalyst_signals.wire import encode, error_message
 
 log = logging.getLogger("catalyst.socket")
 
 WRITE_BUFFER_BYTES = 16 << 10  # Pushback after about 200 usual events instead of 14,000 (measured, docs/decisions).
+HEAD_BYTES_MAX = 64 << 10
 LINGER_S = 1.0  # What is in flight is read off this long, so that our last words are not lost to a reset.
 NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
 
@@ -54,8 +56,15 @@ class Owner(Protocol):
 class SocketProtocol(WebSocketsSansIOProtocol):
     """One WebSocket. Until `adopt` it is Uvicorn's; after it, ours."""
 
+    head_s = 10.0
     owner: Owner | None = None
     failed = False
+    handshake_timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: BaseTransport) -> None:
+        """The request head is here; the rest of the handshake has a deadline too."""
+        super().connection_made(transport)
+        self.handshake_timer = self.loop.call_later(self.head_s, self.transport.abort)
 
     def handle_connect(self, event: Any) -> None:
         """Let the endpoint find its protocol object."""
@@ -67,6 +76,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def adopt(self, owner: Owner) -> None:
         """From here on `owner` has this connection; the ASGI task may end."""
         self.owner = owner
+        self._stop_clock()
         self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
         raw = self.transport.get_extra_info("socket")
         if raw is not None and raw.family != socket.AF_UNIX:
@@ -113,6 +123,11 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             self.close_sent = True
         self.close_timer = self.loop.call_later(LINGER_S, self.transport.close)
 
+    def _stop_clock(self) -> None:
+        if self.handshake_timer is not None:
+            self.handshake_timer.cancel()
+            self.handshake_timer = None
+
     def _owner_closing(self) -> None:
         if self.owner is not None:
             self.owner.closing()
@@ -126,11 +141,15 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         if self.owner is not None:
             self.owner.heard()
         super().data_received(data)
+        if self.owner is None and self.conn.handshake_exc is not None and not self.handshake_complete:
+            self.handle_parser_exception()
 
     def handle_parser_exception(self) -> None:
         """A frame that breaks the protocol, or a message that is too large."""
         if self.owner is None:
-            super().handle_parser_exception()
+            self.failed = True
+            self.transport.write(answer_to_no_http(b"400 Bad Request", "this is not a valid WebSocket handshake"))
+            self.transport.close()
             return
         too_big = isinstance(self.conn.parser_exc, PayloadTooBig)
         limit = self.config.ws_max_size
@@ -184,6 +203,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone, for whatever reason."""
+        self._stop_clock()
         super().connection_lost(exc)
         if self.owner is not None:
             self.owner.lost()
@@ -227,25 +247,42 @@ class _Nothing:
 
 
 class HttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 whose clients have `head_s` to send a request head. The body's deadline is where the body is read."""
+    """HTTP/1.1 with `head_s` and HEAD_BYTES_MAX for a request head; a body has its deadline where it is read.
+
+    The clock runs whenever bytes come that belong to no request under way, so that nobody holds a place with crumbs.
+    """
 
     head_s = 10.0
     head_timer: asyncio.TimerHandle | None = None
+    head_bytes = 0
+    in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """A client: the clock runs."""
         super().connection_made(transport)
         self._start_clock()
 
-    def on_message_begin(self) -> None:
-        """Another request on the same connection."""
-        super().on_message_begin()
-        self._start_clock()
+    def data_received(self, data: bytes) -> None:
+        """Bytes: of a request under way, or of a head to come."""
+        if not self.in_body or self.cycle.response_complete:
+            self._start_clock()
+        if not self.in_body:
+            self.head_bytes += len(data)
+        super().data_received(data)
+        if self.head_timer is not None and self.head_bytes > HEAD_BYTES_MAX:
+            self._refuse(b"431 Request Header Fields Too Large", "the request head is larger than 64 KiB")
 
     def on_headers_complete(self) -> None:
         """The head is here."""
         self._stop_clock()
+        self.in_body = True
         super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is here."""
+        self.in_body = False
+        self._stop_clock()
+        super().on_message_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone."""
@@ -254,27 +291,30 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets one answer, in our own form."""
-        body = b'{"error":"request_invalid","message":"this is not a valid HTTP request","retry":false}'
-        self._answer_and_close(b"400 Bad Request", body)
+        self._refuse(b"400 Bad Request", "this is not a valid HTTP request")
 
     def _start_clock(self) -> None:
         if self.head_timer is None:
-            self.head_timer = self.loop.call_later(self.head_s, self._late)
+            self.head_timer = self.loop.call_later(
+                self.head_s, self._refuse, b"408 Request Timeout", "the request took too long to arrive"
+            )
 
     def _stop_clock(self) -> None:
+        self.head_bytes = 0
         if self.head_timer is not None:
             self.head_timer.cancel()
             self.head_timer = None
 
-    def _late(self) -> None:
-        self.head_timer = None
-        body = b'{"error":"request_invalid","message":"the request head took too long","retry":true}'
-        self._answer_and_close(b"408 Request Timeout", body)
-
-    def _answer_and_close(self, status: bytes, body: bytes) -> None:
+    def _refuse(self, status: bytes, message: str) -> None:
+        self._stop_clock()
         if not self.transport.is_closing():
-            self.transport.write(
-                b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s"
-                % (status, len(body), body)
-            )
+            self.transport.write(answer_to_no_http(status, message))
             self.transport.close()
+
+
+def answer_to_no_http(status: bytes, message: str) -> bytes:
+    """A refusal to somebody whose request never became one."""
+    body = encode(InvalidRequest(message).as_dict())
+    return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
+        status, len(body), body,
+    )  # fmt: skip

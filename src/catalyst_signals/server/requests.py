@@ -6,22 +6,30 @@ Owns: reading credentials and bodies with their limits, turning our errors into 
 from __future__ import annotations
 
 import asyncio
-import logging
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
 from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
 from catalyst_signals.auth import Principal
-from catalyst_signals.errors import CatalystError, Forbidden, InvalidRequest, NotFound, TooLarge, Unauthenticated
+from catalyst_signals.errors import (
+    CatalystError,
+    Forbidden,
+    InvalidRequest,
+    MethodNotAllowed,
+    NotFound,
+    TooLarge,
+    TooLate,
+    Unauthenticated,
+)
 from catalyst_signals.server.node import Node
 from catalyst_signals.wire import decode, encode
 
-log = logging.getLogger("catalyst.http")
 T = TypeVar("T")
 
 
@@ -67,7 +75,10 @@ def check_origin(connection: HTTPConnection, allowed: list[str]) -> None:
     origin = connection.headers.get("origin")
     if origin is None or origin in allowed:
         return
-    host = urlsplit(origin).netloc.lower()
+    try:
+        host = urlsplit(origin).netloc.lower()
+    except ValueError:
+        host = ""
     if not host or host != connection.headers.get("host", "").lower():
         raise Forbidden(
             "pages of this origin may not connect; the operator can allow it with CATALYST_ALLOWED_ORIGINS",
@@ -95,7 +106,7 @@ async def body_of(request: Request) -> bytes:
                     )
                 parts.append(part)
     except TimeoutError:
-        raise InvalidRequest(f"the body took longer than {settings.body_s:g} s", field="body") from None
+        raise TooLate(f"the body took longer than {settings.body_s:g} s", field="body") from None
     except ClientDisconnect:
         raise InvalidRequest("the client went away before its body was complete", field="body") from None
     return b"".join(parts)
@@ -142,16 +153,23 @@ def install_error_handlers(app: FastAPI) -> None:
             return error_response(
                 NotFound("there is nothing at this path; /docs lists what there is", got=_template(request))
             )
-        name = "method_not_allowed" if error.status_code == 405 else "request_invalid"
-        content = {"error": name, "message": str(error.detail), "retry": False}
-        return JSONResponse(content, error.status_code, error.headers)
+        if error.status_code == 405:
+            return error_response(MethodNotAllowed(got=request.method))
+        return JSONResponse(InvalidRequest(str(error.detail)).as_dict(), error.status_code, error.headers)
+
+    async def parameters(request: Request, error: Exception) -> Response:
+        assert isinstance(error, RequestValidationError)
+        first = error.errors()[0]
+        field = str(first["loc"][-1])
+        return error_response(InvalidRequest(f"`{field}`: {first['msg']}", field=field, got=first.get("input")))
 
     async def bugs(request: Request, error: Exception) -> Response:
-        log.error("a request failed in a way it should not", exc_info=error, extra={"route": _template(request)})
+        # Logged by Uvicorn, to which Starlette raises it again.
         return error_response(CatalystError("something went wrong in the server; its log says what"))
 
     app.add_exception_handler(CatalystError, ours)
     app.add_exception_handler(HTTPException, frameworks)
+    app.add_exception_handler(RequestValidationError, parameters)
     app.add_exception_handler(Exception, bugs)
 
 

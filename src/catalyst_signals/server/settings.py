@@ -40,9 +40,12 @@ class Settings(BaseSettings):
         pattern="^[a-z0-9]{1,12}$",
         description="The word in the keys made here: `cat_live_...`, so that a test key shows.",
     )
+    public_url: str = Field(
+        "", description="How the world reaches this server, as `https://host`; for the URLs of webhooks."
+    )
     allowed_origins: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(
         default_factory=list,
-        description="Web pages of other hosts that may connect from a browser, as `https://host`, with commas between.",
+        description="Web pages of other hosts that may open a WebSocket, as `https://host`, with commas between.",
     )
     event_loop: str = Field(
         "auto", pattern="^(auto|uvloop|asyncio)$", description="What runs the server; `auto` is uvloop where it exists."

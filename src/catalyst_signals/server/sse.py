@@ -6,6 +6,7 @@ Owns: the framing and one small coroutine a client. Not the fast path: it pages 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 
 from fastapi import APIRouter, Request
@@ -51,7 +52,7 @@ async def stream(
 def _position(channel: str, text: str) -> Position:
     epoch, _, rest = text.partition(":")
     seq, _, hash8 = rest.partition(":")
-    if not seq.isdecimal():
+    if not re.fullmatch("[0-9]{1,18}", seq):
         raise InvalidRequest("`Last-Event-ID` is `epoch:seq:hash8` as we sent it", field="Last-Event-ID", got=text)
     return Position(channel, epoch, int(seq), hash8)
 
@@ -67,7 +68,7 @@ async def _events(node: Node, principal: Principal, tape: Tape, wanted: Filter, 
                 page, at = await _page(node, tape, wanted, at)
                 yield page
             else:
-                await _wait(node, tape, at.seq)
+                await _wait(node, principal, tape, at.seq)
                 if tape.done == at.seq:
                     yield b"id: %s\n\n" % str(at).encode()
         yield b"retry: 1000\n\n"
@@ -77,9 +78,10 @@ async def _events(node: Node, principal: Principal, tape: Tape, wanted: Filter, 
         node.streams -= 1
 
 
-async def _wait(node: Node, tape: Tape, seq: int) -> None:
-    """Until there is more, or a heartbeat is due, or the server drains."""
+async def _wait(node: Node, principal: Principal, tape: Tape, seq: int) -> None:
+    """Until there is more, or a heartbeat is due, or the server drains, or the key is no good any more."""
     for _ in range(node.settings.position_s * 2):
+        node.still(principal)
         try:
             async with asyncio.timeout(0.5):
                 await node.hub.grown(tape, seq)

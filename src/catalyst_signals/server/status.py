@@ -37,13 +37,13 @@ METRICS = {
 _COUNTERS = ("catalyst_deliveries", "catalyst_events_stored", "catalyst_commits")
 
 
-@router.get("/healthz", tags=["status"])
+@router.api_route("/healthz", methods=["GET", "HEAD"], tags=["status"])
 async def healthz() -> Response:
     """The process answers."""
     return json_response({"status": "alive"})
 
 
-@router.get("/readyz", tags=["status"])
+@router.api_route("/readyz", methods=["GET", "HEAD"], tags=["status"])
 async def readyz(request: Request) -> Response:
     """Whether this process takes and delivers signals; if not, what is wrong."""
     report = readiness(node_of(request))

@@ -16,18 +16,18 @@ from functools import partial
 from typing import Any
 
 from fastapi import APIRouter, WebSocket
-from fastapi.responses import JSONResponse
 
 from catalyst_signals.auth import Principal
-from catalyst_signals.errors import CatalystError, InvalidJson, NotFound, TooSlow, Unauthenticated
+from catalyst_signals.errors import CatalystError, InvalidJson, InvalidRequest, NotFound, TooSlow, Unauthenticated
 from catalyst_signals.events import Batch, Draft, Refused, iso, now_us
 from catalyst_signals.publish import Result
 from catalyst_signals.server.node import Node, expired
 from catalyst_signals.server.protocol import SocketProtocol
-from catalyst_signals.server.requests import bearer, check_origin, node_of
+from catalyst_signals.server.requests import bearer, check_origin, error_response, node_of
 from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe, Unsubscribe, read
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.tape import Peer, Subscriber, Tape
+from catalyst_signals.vital import vital
 from catalyst_signals.wire import PROTOCOL, answer, error_message, message
 
 log = logging.getLogger("catalyst.stream")
@@ -44,10 +44,9 @@ async def stream(websocket: WebSocket) -> None:
         check_origin(websocket, node.settings.allowed_origins)
         credential = bearer(websocket)
         principal = node.authenticate(credential) if credential else None
-        if principal is None:
-            node.check_open()
+        node.check_open()
     except CatalystError as error:
-        await websocket.send_denial_response(JSONResponse(error.as_dict(), error.status))
+        await websocket.send_denial_response(error_response(error))
         return
     await websocket.accept()
     Connection(node, websocket.scope["extensions"]["catalyst.socket"], principal)
@@ -57,8 +56,8 @@ class Connection:
     """One client. It is the hub's listener, the protocol's owner, and remembers what is in flight."""
 
     __slots__ = (
-        "_backlog", "_deadline", "_heard_s", "_in_flight", "_node", "_paused_s", "_peer", "_pinged", "_principal",
-        "_protocol", "_task", "closed", "id",
+        "_backlog", "_deadline", "_heard_s", "_holding", "_in_flight", "_node", "_paused_s", "_peer", "_pinged",
+        "_principal", "_protocol", "_task", "closed", "id",
     )  # fmt: skip
 
     def __init__(self, node: Node, protocol: SocketProtocol, principal: Principal | None) -> None:
@@ -74,6 +73,7 @@ class Connection:
         self._in_flight = 0
         self._heard_s = _now_s()
         self._paused_s: float | None = None
+        self._holding = False
         self._pinged = False
         protocol.adopt(self)
         node.connections.setdefault(self._key_id, set()).add(self)
@@ -102,12 +102,19 @@ class Connection:
         try:
             command = read(text, authenticated=self._principal is not None)
         except Refusal as refusal:
-            self._refuse(refusal.error, refusal.ref)
+            self._answer_mistake(refusal.error, refusal.ref)
         except InvalidJson as error:
-            self._refuse(error, None)
+            self._answer_mistake(error, None)
         else:
             self._backlog.append(command)
             self._work()
+
+    def _answer_mistake(self, error: CatalystError, ref: object) -> None:
+        """Somebody we know goes on; a stranger gets one answer."""
+        if self._principal is None:
+            self.turn_out(error, ref, Unauthenticated.close_code)
+        else:
+            self._refuse(error, ref)
 
     def _work(self) -> None:
         while self._backlog and self._task is None and not self.closed:
@@ -134,8 +141,8 @@ class Connection:
         return None
 
     def _wait_for(self, slow: Slow, ref: object) -> None:
-        self._protocol.hold_reading(True)
-        self._task = self._protocol.loop.create_task(self._slowly(slow, ref))
+        self._task = vital(self._slowly(slow, ref))
+        self._mind_reading()
 
     async def _slowly(self, slow: Slow, ref: object) -> None:
         try:
@@ -145,10 +152,12 @@ class Connection:
         finally:
             self._task = None
         if not self.closed:
-            self._hold_if_full()
             self._work()
+            self._mind_reading()
 
     def _authenticate(self, command: Auth) -> None:
+        if self._principal is not None:
+            raise InvalidRequest("this connection has said who it is; open another one for another key", field="type")
         try:
             principal = self._node.authenticate(command.key)
         except Unauthenticated as error:
@@ -239,16 +248,18 @@ class Connection:
     def _submit(self, batch: Batch, by_server: bool, ref: object) -> None:
         future = self._node.publisher.submit([batch])
         self._in_flight += 1
-        if self._in_flight == self._node.settings.publishes_in_flight:
-            self._protocol.hold_reading(True)
+        self._mind_reading()
         future.add_done_callback(lambda done: self._published(done, by_server, ref))
 
     def _published(self, done: asyncio.Future[Result], by_server: bool, ref: object) -> None:
         self._in_flight -= 1
-        if self.closed:
+        if self.closed or done.cancelled():
             return
-        if self._task is None:
-            self._hold_if_full()
+        self._mind_reading()
+        error = done.exception()
+        if isinstance(error, CatalystError):
+            self._refuse(error, ref)
+            return
         (result,) = done.result()
         if isinstance(result, Refused):
             self._refuse(result.error, ref)
@@ -256,10 +267,15 @@ class Connection:
         said = answer(result, result.receipts[0], id_by_server=by_server)
         self._node.hub.gather(self._peer, message({"type": "accepted", **_ref(ref), **said}))
 
-    def _hold_if_full(self) -> None:
+    def _mind_reading(self) -> None:
+        """Read on only while the client takes answers and neither too much is in flight nor something slow."""
         limit = self._node.settings.publishes_in_flight
-        if self._in_flight <= limit // 2:
-            self._protocol.hold_reading(False)
+        full = self._in_flight > limit // 2 if self._holding else self._in_flight >= limit
+        hold = self._paused_s is not None or self._task is not None or full
+        if hold != self._holding:
+            self._holding = hold
+            self._heard_s = _now_s()  # While we do not read, silence is ours.
+            self._protocol.hold_reading(hold)
 
     # -- to the client ------------------------------------------------------------------------------------------------
 
@@ -273,11 +289,11 @@ class Connection:
         if not self.closed:
             self._node.hub.write(self._peer, data)
 
-    def turn_out(self, error: CatalystError, ref: object = None) -> None:
+    def turn_out(self, error: CatalystError, ref: object = None, code: int | None = None) -> None:
         """Tell the reason, and close with the code that says whether to come back."""
         if not self.closed:
             self._refuse(error, ref)
-            self._protocol.close(error.close_code, error.message)
+            self._protocol.close(code or error.close_code, error.message)
 
     def goodbye(self, reconnect_in_s: float) -> None:
         """Say that the server is going down, with the last positions, so that nothing is asked for twice."""
@@ -297,7 +313,7 @@ class Connection:
         elif self._paused_s is not None:
             if now_s - self._paused_s > settings.stall_s:
                 self._give_up_waiting()
-        elif now_s - self._heard_s > settings.silent_s:
+        elif now_s - self._heard_s > settings.silent_s and not self._holding:
             self._protocol.transport.abort()
         else:
             if now_s - self._heard_s > settings.silent_s / 2 and not self._pinged:
@@ -325,13 +341,14 @@ class Connection:
         """Pushback: every subscription here is a cursor again."""
         self._paused_s = _now_s()
         self._node.hub.pause(self._peer)
+        self._mind_reading()
 
     def resumed(self) -> None:
         """Room again."""
         self._paused_s = None
-        self._heard_s = _now_s()
         if not self.closed:
             self._node.hub.resume(self._peer)
+            self._mind_reading()
 
     def closing(self) -> None:
         """Nothing more is written here."""
@@ -372,7 +389,10 @@ async def tick_for_ever(node: Node) -> None:
             now_s = _now_s()
             node.hub.hold(not node.trusted)
             for connection in node.every_connection()[part::10]:
-                connection.tick(now_s)
+                try:
+                    connection.tick(now_s)
+                except Exception as error:  # One dead socket must not end the care for all others.
+                    connection.broken(error)
 
 
 def _ref(ref: object) -> dict[str, object]:

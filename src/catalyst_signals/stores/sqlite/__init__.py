@@ -81,7 +81,9 @@ class SqliteStore:
 
     def _in(self, thread: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """`work` in that thread. It is finished also when the caller goes away."""
-        return asyncio.shield(asyncio.get_running_loop().run_in_executor(thread, work, *args))
+        outcome = asyncio.get_running_loop().run_in_executor(thread, work, *args)
+        outcome.add_done_callback(lambda done: done.cancelled() or done.exception())  # Seen, also if nobody waits.
+        return asyncio.shield(outcome)
 
     # -- the writing thread -------------------------------------------------------------------------------------
 
