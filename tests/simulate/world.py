@@ -396,6 +396,7 @@ async def _until_it_works(work: Callable[[], Any]) -> None:
 
 def _settings(world: World, name: str) -> Any:
     return SimpleNamespace(
+        drain_s=30.0,
         node=name, position_s=2, message_bytes=65536, publishes_in_flight=3, auth_s=5, silent_s=8, stall_s=3,
         trust_s=world.trust_s, poll_s=0.5, ingest_rate=1, ingest_burst=1,
     )  # fmt: skip
