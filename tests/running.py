@@ -31,6 +31,7 @@ class RunningServer:
         self.port = 0
         self.log_path = folder / "server.log"
         self.process: subprocess.Popen[str] | None = None
+        self.keys: list[str] = []
 
     def start(self) -> Self:
         """Start, and come back when it listens. A restart listens on the same port."""
@@ -47,6 +48,7 @@ class RunningServer:
         for line in self.process.stdout:
             if line.startswith("admin key: "):
                 self.admin_key = line.removeprefix("admin key: ").strip()
+                self.keys.append(self.admin_key)
             if line.startswith("listening on "):
                 self.url = line.removeprefix("listening on ").strip()
                 self.port = int(self.url.rsplit(":", 1)[1])
@@ -95,6 +97,7 @@ class RunningServer:
         if self.process is not None and self.process.poll() is None:
             self.kill()
         self._close()
+        assert not any(key in self.log for key in self.keys), "a key stands in the log"
 
     def http(self, key: str | None = None) -> httpx2.Client:
         """A client that speaks for `key` (the admin's without one)."""
@@ -108,4 +111,5 @@ class RunningServer:
             answer = http.post("/v1/keys", json={"user": "someone"} | body)
             assert answer.status_code == 201, answer.text
             key: str = answer.json()["key"]
+            self.keys.append(key)
             return key

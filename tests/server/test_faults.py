@@ -4,10 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import os
+import re
 import signal
+import socket
+import sqlite3
 import subprocess
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -126,3 +131,57 @@ async def test_a_full_disk_refuses_publishing_and_goes_on_reading(small_disk: Pa
 def _free(folder: Path) -> int:
     space = os.statvfs(folder)
     return int(space.f_bavail * space.f_frsize)
+
+
+def test_a_full_queue_is_told_with_when_to_come_again(tmp_path: Path) -> None:
+    """A store that hangs fills the queue; then publishers are told, and the rest of the server goes on."""
+    with RunningServer(tmp_path, queue_max=2, drain_s=3) as server:
+        blocker = sqlite3.connect(tmp_path / "catalyst.db", isolation_level=None)
+        blocker.execute("BEGIN IMMEDIATE")
+        with ThreadPoolExecutor(12) as threads, server.http() as http:
+            waiting = [threads.submit(http.post, "/v1/channels/main/signals", json=ACME) for _ in range(12)]
+            first = next(as_completed(waiting)).result()
+            assert first.status_code == 503 and first.json()["error"] == "overloaded" and first.json()["retry"]
+            assert int(first.headers["retry-after"]) >= 1
+            assert http.get("/v1/channels/main/events").status_code == 200
+            blocker.execute("COMMIT")
+            assert {each.result().status_code for each in waiting} == {201, 503}
+        blocker.close()
+
+
+async def test_readers_who_stall_cost_bounded_memory_and_lose_nothing(tmp_path: Path) -> None:
+    """Thirty of them, 20 MB behind, are thirty places in the log."""
+    with RunningServer(tmp_path) as server, server.http() as http, ExitStack() as stack:
+        assert server.process is not None
+        raws = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 30)) for _ in range(30)]
+        for raw in raws:
+            _subscribe_raw(raw, server)
+        before = _rss_kib(server.process.pid)
+        for n in range(20):
+            batch = [ACME | {"id": f"{n}-{i}", "note": "x" * 1000} for i in range(1000)]
+            assert http.post("/v1/channels/main/signals", json=batch).status_code == 201
+        assert _rss_kib(server.process.pid) - before < 64 << 10
+        seen = b""
+        while b'"seq":20000,' not in seen[-4000:]:
+            part = raws[0].recv(1 << 20)
+            assert part, "the connection was closed"
+            seen += part
+        seqs = [int(found) for found in re.findall(rb'"signal.published","channel":"main","seq":(\d+)', seen)]
+        assert seqs == list(range(1, 20_001))
+
+
+def _subscribe_raw(raw: socket.socket, server: RunningServer) -> None:
+    raw.sendall(
+        f"GET /v1/ws HTTP/1.1\r\nHost: x\r\nUpgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 13\r\n"
+        f"Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nAuthorization: Bearer {server.admin_key}\r\n\r\n".encode()
+    )
+    seen = b""
+    while b'"welcome"' not in seen:
+        seen += raw.recv(1024)
+    text = b'{"type":"subscribe","channel":"main","after":0}'
+    raw.sendall(bytes((0x81, 0x80 | len(text))) + b"\0\0\0\0" + text)
+
+
+def _rss_kib(pid: int) -> int:
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
