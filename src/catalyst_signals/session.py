@@ -192,8 +192,8 @@ class Standing:
         return self.epochs[-1].name
 
     def epoch_at(self, seq: int) -> str:
-        """The epoch that `seq` belongs to."""
-        return next((e.name for e in reversed(self.epochs) if e.first <= seq), self.epochs[0].name)
+        """The epoch that `seq` belongs to; a void belongs to the epoch that begins after it."""
+        return next((e.name for e in reversed(self.epochs) if seq > e.last_before), self.epochs[0].name)
 
     def hash8_at(self, seq: int) -> str | None:
         """The hash8 at the edges, which is all that is known without reading an event."""
@@ -216,7 +216,7 @@ def resume(log: Standing, *, after: int | None, epoch: str | None, hash8: str | 
         raise PositionAhead(f"the log ends at {log.head}", field="after", got=after, head=log.head, epoch=log.epoch)
     if after < log.first - 1:
         raise PositionTooOld(field="after", got=after, first=log.first, epoch=log.epoch)
-    if hash8 is not None and known8 is not None and hash8 != known8:
+    if after and hash8 is not None and known8 is not None and hash8 != known8:
         raise EpochChanged(
             "the event at this position is another one here: the log was rewritten; start again",
             void=[1, after], resume_after=log.first - 1, epoch=log.epoch,

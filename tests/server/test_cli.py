@@ -25,6 +25,8 @@ import pytest
 from catalyst_signals.cli import run
 from tests.running import RunningServer
 
+pytestmark = pytest.mark.slow
+
 CATALYST = [sys.executable, "-m", "catalyst_signals"]
 TIMEOUT_S = 60
 

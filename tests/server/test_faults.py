@@ -21,6 +21,8 @@ from websockets.exceptions import ConnectionClosed
 from tests.running import RunningServer
 from tests.socket_client import wire
 
+pytestmark = pytest.mark.slow
+
 ACME = {"symbol": "ACME", "action": "BUY"}
 
 
@@ -107,9 +109,10 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
 
 
 async def test_a_full_disk_refuses_publishing_and_goes_on_reading(small_disk: Path, tmp_path: Path) -> None:
-    """507 while it is full; space freed, it works again without a restart."""
+    """507 while it is full, and a key can be revoked all the same; space freed, it works again without a restart."""
     with RunningServer(tmp_path, store_url=f"sqlite:///{small_disk / 'catalyst.db'}") as server, server.http() as http:
         first = http.post("/v1/channels/main/signals", json=ACME | {"id": "before"}).json()
+        friend = http.post("/v1/keys", json={"user": "friend"}).json()
         async with wire(server.url, server.admin_key) as me:
             await me.subscribe(channel="main")
             (small_disk / "ballast").write_bytes(b"x" * _free(small_disk))
@@ -120,6 +123,8 @@ async def test_a_full_disk_refuses_publishing_and_goes_on_reading(small_disk: Pa
             assert answer.status_code == 507 and answer.json()["error"] == "store_full" and answer.json()["retry"]
             assert http.get("/v1/channels/main/events", params={"limit": 1}).json()["events"][0]["seq"] == first["seq"]
             assert http.post("/v1/channels/main/signals", json=ACME | {"id": "before"}).json()["duplicate"]
+            assert http.delete(f"/v1/keys/{friend['id']}").status_code == 507
+            assert http.get("/v1/channels", headers={"Authorization": f"Bearer {friend['key']}"}).status_code == 401
             head = http.get("/v1/channels/main").json()["last"]
             (small_disk / "ballast").unlink()
             again = http.post("/v1/channels/main/signals", json=ACME | {"id": "after"})

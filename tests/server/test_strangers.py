@@ -115,6 +115,8 @@ def test_a_trial_run_that_is_not_known_yet_publishes_nothing(server: RunningServ
         ("/v1/channels/main/events?after=abc", {}, 400, "after"),
         ("/v1/channels/main/events?limit=x", {}, 400, "limit"),
         ("/v1/channels/main/events?limit=0", {}, 400, "limit"),
+        ("/v1/channels/main/events?aftr=5", {}, 400, "aftr"),
+        ("/v1/channels/main/stream?aftr=5", {}, 400, "aftr"),
         ("/v1/channels/main/stream", {"Last-Event-ID": "e:" + "9" * 5000}, 400, "Last-Event-ID"),
         ("/v1/channels", {"Origin": "http://["}, 403, "Origin"),
     ],
@@ -173,6 +175,17 @@ def test_a_taken_port_does_not_cost_the_first_key(tmp_path: Path) -> None:
         assert second.admin_key.startswith("cat_live_")
 
 
+def test_the_last_admin_key_cannot_be_revoked(server: RunningServer) -> None:
+    """There is no other way in."""
+    with server.http() as http:
+        (admin,) = [key for key in http.get("/v1/keys").json()["keys"] if "admin" in key["scopes"]]
+        assert http.delete(f"/v1/keys/{admin['id']}").status_code == 409
+        assert http.delete("/v1/users/admin").status_code == 409
+        second = http.post("/v1/keys", json={"user": "deputy", "scopes": ["admin"]}).json()
+        assert http.delete(f"/v1/keys/{second['id']}").status_code == 200
+
+
+@pytest.mark.slow
 def test_a_server_whose_store_hangs_still_stops(tmp_path: Path) -> None:
     """Somebody's open transaction must not keep a deploy waiting; the publisher is told that nothing is known."""
     with RunningServer(tmp_path, drain_s=3) as server:

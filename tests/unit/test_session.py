@@ -61,6 +61,16 @@ def test_a_lost_position_is_told_with_the_range_and_where_to_go_on(
     assert refused.value.as_dict() | told == refused.value.as_dict()
 
 
+@pytest.mark.parametrize(
+    ("seq", "epoch"), [(0, "old"), (50, "old"), (51, "new"), (1_000_050, "new"), (1_000_051, "new"), (1_000_060, "new")]
+)
+def test_every_place_that_is_given_out_can_be_given_back(seq: int, epoch: str) -> None:
+    """Also a place in a void: it names the epoch that begins after it."""
+    assert LOG.epoch_at(seq) == epoch
+    if seq >= LOG.first:
+        assert resume(LOG, after=seq, epoch=LOG.epoch_at(seq), hash8=None, known8=None) == seq
+
+
 def test_every_message_type_is_read_into_its_command() -> None:
     """What a client sends, and nothing more, is what is done."""
     assert read('{"type":"auth","key":"cat_x","ref":1}', authenticated=False) == Auth(1, "cat_x")

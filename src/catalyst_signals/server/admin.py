@@ -12,11 +12,11 @@ from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth import SCOPES
 from catalyst_signals.auth.api_keys import new_key, new_secret
-from catalyst_signals.errors import InvalidRequest, NotFound
+from catalyst_signals.errors import Conflict, InvalidRequest, NotFound
 from catalyst_signals.events import check_channel_name, check_id, iso, now_us, parse_iso
 from catalyst_signals.filters import parse
 from catalyst_signals.ingest import ADAPTERS
-from catalyst_signals.projections import Key, Source
+from catalyst_signals.projections import Key, Source, key_is_good
 from catalyst_signals.server.api import known_channel
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import json_of, json_response, node_of, principal_of
@@ -70,8 +70,16 @@ async def revoke_key(id: str, request: Request) -> Response:
     node = node_of(request)
     if id not in node.state.keys:
         raise NotFound("there is no key of that id", field="id", got=id)
+    _check_admins(node, {id})
+    node.turn_off(id)
     await node.administer(principal, "key.revoked", {"id": id})
     return json_response({"id": id, "revoked": True})
+
+
+def _check_admins(node: Node, gone: set[str]) -> None:
+    """Somebody must be left who can make keys: there is no other way in."""
+    if not any("admin" in key.scopes and key_is_good(key) for id, key in node.state.keys.items() if id not in gone):
+        raise Conflict("this is the last admin key; make another one first", field="id")
 
 
 def _user(name: str) -> str:
@@ -156,6 +164,10 @@ async def remove_user(user: str, request: Request) -> Response:
     node = node_of(request)
     if user not in node.state.users:
         raise NotFound("there is no user of that name", field="user", got=user)
+    gone = {key.id for key in node.state.keys.values() if key.user == user}
+    _check_admins(node, gone)
+    for key_id in gone:
+        node.turn_off(key_id)
     await node.administer(principal, "user.removed", {"user": user})
     return json_response({"user": user, "removed": True})
 

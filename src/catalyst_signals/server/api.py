@@ -20,7 +20,7 @@ from catalyst_signals.pages import wants
 from catalyst_signals.projections import BUILT_IN, Channel
 from catalyst_signals.publish import DRAFTS_MAX
 from catalyst_signals.server.node import Node
-from catalyst_signals.server.requests import body_of, json_of, json_response, node_of, principal_of
+from catalyst_signals.server.requests import body_of, json_of, json_response, node_of, only, principal_of
 from catalyst_signals.signals import decode, signal_draft
 from catalyst_signals.tape import Tape
 from catalyst_signals.wire import SYSTEM_CHANNEL, answer
@@ -123,6 +123,7 @@ async def history(
     """Stored events after a position, through a filter. Ask again after `complete_through`."""
     node = node_of(request)
     principal = principal_of(request, "subscribe")
+    only(request, "after", "limit", "filter", "epoch")
     tape = node.tape(principal, channel)
     if after < 0:
         raise InvalidRequest("`after` is a seq: a whole number from 0", field="after", got=after, allowed=">= 0")

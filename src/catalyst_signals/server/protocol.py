@@ -20,7 +20,7 @@ from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIO
 from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import Frame
 
-from catalyst_signals.errors import CatalystError, Draining, InvalidJson, InvalidRequest, TooLarge
+from catalyst_signals.errors import CatalystError, Draining, InvalidJson, InvalidRequest, TooLarge, TooLate
 from catalyst_signals.wire import encode, error_message
 
 log = logging.getLogger("catalyst.socket")
@@ -148,7 +148,9 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """A frame that breaks the protocol, or a message that is too large."""
         if self.owner is None:
             self.failed = True
-            self.transport.write(answer_to_no_http(b"400 Bad Request", "this is not a valid WebSocket handshake"))
+            self.transport.write(
+                answer_to_no_http(b"400 Bad Request", InvalidRequest("this is not a valid WebSocket handshake"))
+            )
             self.transport.close()
             return
         too_big = isinstance(self.conn.parser_exc, PayloadTooBig)
@@ -270,7 +272,8 @@ class HttpProtocol(HttpToolsProtocol):
             self.head_bytes += len(data)
         super().data_received(data)
         if self.head_timer is not None and self.head_bytes > HEAD_BYTES_MAX:
-            self._refuse(b"431 Request Header Fields Too Large", "the request head is larger than 64 KiB")
+            error = TooLarge(f"a request head may have {HEAD_BYTES_MAX} bytes", allowed=HEAD_BYTES_MAX)
+            self._refuse(b"431 Request Header Fields Too Large", error)
 
     def on_headers_complete(self) -> None:
         """The head is here."""
@@ -291,13 +294,11 @@ class HttpProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What is no HTTP gets one answer, in our own form."""
-        self._refuse(b"400 Bad Request", "this is not a valid HTTP request")
+        self._refuse(b"400 Bad Request", InvalidRequest("this is not a valid HTTP request"))
 
     def _start_clock(self) -> None:
         if self.head_timer is None:
-            self.head_timer = self.loop.call_later(
-                self.head_s, self._refuse, b"408 Request Timeout", "the request took too long to arrive"
-            )
+            self.head_timer = self.loop.call_later(self.head_s, self._refuse, b"408 Request Timeout", TooLate())
 
     def _stop_clock(self) -> None:
         self.head_bytes = 0
@@ -305,16 +306,16 @@ class HttpProtocol(HttpToolsProtocol):
             self.head_timer.cancel()
             self.head_timer = None
 
-    def _refuse(self, status: bytes, message: str) -> None:
+    def _refuse(self, status: bytes, error: CatalystError) -> None:
         self._stop_clock()
         if not self.transport.is_closing():
-            self.transport.write(answer_to_no_http(status, message))
+            self.transport.write(answer_to_no_http(status, error))
             self.transport.close()
 
 
-def answer_to_no_http(status: bytes, message: str) -> bytes:
+def answer_to_no_http(status: bytes, error: CatalystError) -> bytes:
     """A refusal to somebody whose request never became one."""
-    body = encode(InvalidRequest(message).as_dict())
+    body = encode(error.as_dict())
     return b"HTTP/1.1 %s\r\ncontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%s" % (
         status, len(body), body,
     )  # fmt: skip

@@ -26,6 +26,7 @@ from catalyst_signals.errors import (
     TooLarge,
     TooLate,
     Unauthenticated,
+    Unsupported,
 )
 from catalyst_signals.server.node import Node
 from catalyst_signals.wire import decode, encode
@@ -84,6 +85,17 @@ def check_origin(connection: HTTPConnection, allowed: list[str]) -> None:
             "pages of this origin may not connect; the operator can allow it with CATALYST_ALLOWED_ORIGINS",
             field="Origin", got=origin,
         )  # fmt: skip
+
+
+def only(request: Request, *known: str) -> None:
+    """Refuse a query parameter that nobody reads: `?aftr=5` would be a silent loss.
+
+    Raises:
+        Unsupported: names it and what there is.
+    """
+    for name, value in request.query_params.items():
+        if name not in known:
+            raise Unsupported(f"`{name}` is not a parameter of this path", field=name, got=value, allowed=list(known))
 
 
 async def body_of(request: Request) -> bytes:

@@ -18,7 +18,7 @@ from catalyst_signals.events import Position
 from catalyst_signals.filters import Filter
 from catalyst_signals.pages import wants
 from catalyst_signals.server.node import Node
-from catalyst_signals.server.requests import node_of, principal_of
+from catalyst_signals.server.requests import node_of, only, principal_of
 from catalyst_signals.tape import Tape
 from catalyst_signals.wire import encode
 
@@ -32,6 +32,7 @@ async def stream(
     """Signals as they come; `Last-Event-ID` (or `after`) resumes, `id:` alone is the heartbeat and moves the place."""
     node = node_of(request)
     principal = principal_of(request, "subscribe")
+    only(request, "filter", "after")
     tape = node.tape(principal, channel)
     wanted = node.filter_for(principal, filter)
     last = request.headers.get("last-event-id")
