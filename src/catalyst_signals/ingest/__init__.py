@@ -15,8 +15,10 @@ Several drafts of one body get `.0`, `.1` ...
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from importlib import import_module
@@ -27,7 +29,7 @@ import msgspec
 from catalyst_signals.errors import CatalystError, InvalidDraft, InvalidJson, NotFound
 from catalyst_signals.events import Draft, check_id
 from catalyst_signals.kinds import DEPTH_MAX, RFC3339, as_time
-from catalyst_signals.signals import place
+from catalyst_signals.signals import decode, place
 
 ADAPTERS = {
     "tradingview": "catalyst_signals.ingest.tradingview:TradingView",
@@ -120,6 +122,26 @@ def received_draft(
         data["refused"] = {name: value for name, value in refused.as_dict().items() if name in _REASON}
     body = msgspec.json.encode({"data": data})
     return Draft(type="ingest.received", id=id, body=body, draft_hash=sha256(raw.strip()).digest())
+
+
+def decode_once(text: str) -> Any:
+    """A sender's JSON, in which no name may stand twice in one object: which of the two is meant, nobody knows.
+
+    Raises:
+        InvalidJson: it is not JSON; says where. InvalidDraft: names what is there twice.
+    """
+    content = decode(text)
+    with suppress(ValueError, RecursionError):  # The two decoders differ in how deep they go; depth is judged later.
+        json.loads(text.removeprefix("\ufeff"), object_pairs_hook=_no_name_twice)
+    return content
+
+
+def _no_name_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    names = dict(pairs)
+    if len(names) < len(pairs):
+        twice = next(name for at, (name, _) in enumerate(pairs) if name in [each for each, _ in pairs[:at]])
+        raise InvalidDraft(f"`{twice}` is there twice: send it once", field=twice)
+    return names
 
 
 def sender_text(raw: bytes) -> str:

@@ -17,8 +17,8 @@ from decimal import Decimal
 from typing import Any
 
 from catalyst_signals.errors import InvalidDraft
-from catalyst_signals.ingest import Reading, sender_text, without_secrets
-from catalyst_signals.signals import FIELDS, OURS, decode, place
+from catalyst_signals.ingest import Reading, decode_once, sender_text, without_secrets
+from catalyst_signals.signals import FIELDS, OURS, place
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,127}")
 _NUMBER = re.compile(r"[+-]?[0-9]{1,40}(?:\.[0-9]{1,40})?")
@@ -33,7 +33,7 @@ class Generic:
     def read(self, raw: bytes, content_type: str) -> Reading:
         """The signals of a JSON object, a JSON array, or one signal of `key=value` lines."""
         text = sender_text(raw)
-        doc = decode(text) if text.lstrip().startswith(("{", "[")) else _from_lines(text)
+        doc = decode_once(text) if text.lstrip().startswith(("{", "[")) else _from_lines(text)
         return Reading(drafts=[_draft(each) for each in (doc if isinstance(doc, list) else [doc])])
 
 

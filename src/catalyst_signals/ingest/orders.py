@@ -57,6 +57,9 @@ def directed(verb: Verb, direction: object) -> Verb:
     beside = verb_of(direction)
     if beside is None or beside[0] not in ("trade", "hold") or verb[1] == beside[1]:
         return verb
+    if verb[1] is None and verb[0] in ("close", "reduce") and beside[0] == "trade":
+        text = f"{str(direction)[:80]!r} beside a close may be the order or the position: say long or short"
+        raise InvalidDraft(text, field="direction", got=str(direction), allowed=["long", "short"])
     if verb[1] is None:
         return verb[0], beside[1]
     text = f"`direction` {str(direction)[:80]!r} contradicts the action"

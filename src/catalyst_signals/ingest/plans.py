@@ -21,6 +21,7 @@ _CONTINUOUS = re.compile(r"[A-Z0-9]+[0-9]!")
 _PERCENT = re.compile(r"\s*([0-9.]+)\s*%\s*")
 
 NEAR = Decimal("1.5")  # A bare number may lie this far from the price beside it and still be a price.
+CHEAP = Decimal(20)  # Below it percentages look like prices: a bare number needs as many decimals as the price.
 FAR = Decimal(10)  # The same for one whose name says that it is a price.
 
 
@@ -35,6 +36,8 @@ def instrument_of(ticker: str, exchange: object = None) -> dict[str, str]:
     prefixed = _PREFIX.fullmatch(symbol)
     if prefixed is not None:
         venue, symbol = prefixed[1], prefixed[2]
+    if symbol.islower():
+        symbol = symbol.upper()  # Filters compare symbols as they are; no ticker is all small letters.
     instrument = {"symbol": symbol}
     perpetual = _PERPETUAL.fullmatch(symbol)
     if perpetual is not None:
@@ -72,8 +75,15 @@ def _may_be_price(number: Decimal, beyond: int, near: Decimal | None, sure: bool
     """Whether a number can be a price above (`beyond` 1) or below (-1) the price beside it."""
     if near is None:
         return sure
+    if not sure and near < CHEAP and _decimals(number) < _decimals(near):
+        return False  # 2 beside a price of 2.20 may be two per cent.
     factor = FAR if sure else NEAR
     return near < number <= near * factor if beyond > 0 else near / factor <= number < near
+
+
+def _decimals(number: Decimal) -> int:
+    exponent = number.as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def _level_of_object(value: dict[str, Any], *, way: int, near: Decimal | None, stop: bool) -> dict[str, Any] | None:

@@ -64,6 +64,12 @@ _MARKET_DATA = frozenset((
 _MARKET_DATA_ROLES = frozenset(("symbol", "exchange", "price", "bar_time", "sent_time"))
 _VISIBLE = frozenset(("test", "staging"))
 _NUMBERED_TARGET = re.compile(r"(?:tp|takeprofit|target)(?:price)?[0-9]{1,2}(?:price)?")
+_EXIT_WORDS = re.compile(r"\s*(?:close|exit|cover|flatten|reduce)", re.IGNORECASE)
+_EXIT_SWITCHES = frozenset(("reduceonly", "closeposition", "closeonly", "isexit", "exit", "close"))
+_EXIT_FIELDS = frozenset((
+    "comment", "orderid", "strategyorderid", "id", "intent", "position", "positioneffect", "reason", "tradetype",
+))  # fmt: skip
+_UNIT_OF_LEVEL = re.compile(r"(.+?)_?(?:type|unit|units|mode)", re.IGNORECASE)
 _ACTIONS = "buy, sell, long, short, flat, exit, close, add, reduce, cancel, watch, enter_long, exit_long ..."
 
 
@@ -95,6 +101,7 @@ def drafts_of(said: Said) -> list[dict[str, Any]]:
         return _without_verb(said)
     if "symbol" not in roles:
         raise InvalidDraft("the alert names no instrument", field="ticker", allowed='"ticker": "{{ticker}}"')
+    _check_clear(said, now, before)
     verb, word = directed(said.verb, roles.get("direction")), str(roles.get("action", roles.get("now")))
     steps = instructions(verb, now=now, before=before, said=word)
     return [_draft(said, action, way, at == len(steps) - 1) for at, (action, way) in enumerate(steps)]
@@ -117,14 +124,15 @@ def _without_verb(said: Said) -> list[dict[str, Any]]:
 def sort(doc: dict[str, Any]) -> Said:
     """Every field of a body by its meaning; secrets and what means "not set" are left out."""
     said = Said()
-    for path, value in _leaves(without_secrets(doc)):
-        if is_unset(value):
-            continue
-        role = role_of(*path)
+    leaves = [(path, value, _role(path, value)) for path, value in _leaves(without_secrets(doc)) if not is_unset(value)]
+    several = len({verb_of(value) for _, value, role in leaves if role == "action"}) > 1
+    for path, value, role in leaves:
+        if role == "action" and several and path[-1].lower() == "side":
+            role = "direction"  # Beside an action, a side says which way.
         if role == "action" and verb_of(value) is None and (role in said.roles or path[-1].lower() != "action"):
             role = None  # "order": "limit", "signal": "RSI": not what to do.
-        if role == "kind" and verb_of(value) is not None:
-            role = "action"
+        if role in ("action", "direction") and role in said.roles:
+            _check_agreement(said, role, path[-1], value)
         if role in ("stop", "target"):
             said.levels.extend(_each_level(role, path, value))
         elif role is None or role in said.roles or not _fits(role, value):
@@ -133,6 +141,58 @@ def sort(doc: dict[str, Any]) -> Said:
             said.roles[role], said.names[role] = value, path[-1]
     said.verb = verb_of(said.roles.get("action", said.roles.get("direction")))
     return said
+
+
+def _role(path: tuple[str, ...], value: Any) -> str | None:
+    role = role_of(*path)
+    return "action" if role == "kind" and verb_of(value) is not None else role
+
+
+def _check_agreement(said: Said, role: str, name: str, value: Any) -> None:
+    """What to do is said once, or twice in the same sense; a guess which one is meant may cost somebody money.
+
+    Raises:
+        InvalidDraft: two fields disagree; names both.
+    """
+    if verb_of(said.roles[role]) != verb_of(value):
+        first = f"`{said.names[role]}` {str(said.roles[role])[:80]!r}"
+        text = f"{first} and `{name}` {str(value)[:80]!r} say different things: send one of them"
+        raise InvalidDraft(text, field=name, got=str(value))
+
+
+def _check_clear(said: Said, now: int | None, before: int | None) -> None:
+    """A bare buy or sell opens; refuse one that says beside it that it closes, or whose size points the other way.
+
+    Raises:
+        InvalidDraft: says to send the position, which settles it.
+    """
+    assert said.verb is not None
+    hint = _exit_hint(said)
+    size = _size(said.roles.get("size"))
+    text = ""
+    if said.verb[0] != "trade" or "now" in said.roles or before is not None:
+        return
+    if now is None and hint is not None:
+        text = f"{said.roles.get('action')!r} beside {hint[:80]!r}: does it open a position or close one?"
+    elif size and "contracts" not in said.roles and sign(size) != said.verb[1]:
+        text = f"{said.roles.get('action')!r} with the size {size}: is it the order's or what became of the position?"
+    if text:
+        allowed = '"market_position": "{{strategy.market_position}}"'
+        raise InvalidDraft(f"{text} Send the position too", field=said.names.get("action"), allowed=allowed)
+
+
+def _exit_hint(said: Said) -> str | None:
+    """Words or switches by which an order says that it ends a position, or None."""
+    title = said.roles.get("title")
+    if isinstance(title, str) and _EXIT_WORDS.match(title):
+        return title
+    for path, value in said.rest:
+        name = re.sub(r"[^a-z]", "", path[-1].lower())
+        if name in _EXIT_SWITCHES and str(value).lower() in ("true", "1", "yes"):
+            return path[-1]
+        if name in _EXIT_FIELDS and isinstance(value, str) and _EXIT_WORDS.match(value):
+            return value
+    return None
 
 
 def _leaves(doc: dict[str, Any]) -> Iterator[tuple[tuple[str, ...], Any]]:
@@ -223,6 +283,8 @@ def _confidence(value: Any) -> dict[str, Any] | None:
     number = _size(value.removesuffix("%") if isinstance(value, str) else value)
     if number is None or not 0 <= number <= 100:
         return None
+    if 1 < number < 2 and not (isinstance(value, str) and value.endswith("%")):
+        return None  # 1.5 of what? Neither a probability nor much of a score.
     percent = number > 1 or (isinstance(value, str) and value.endswith("%"))
     if percent:
         return {"confidence": float(number / 100), "confidence_kind": "score"}
@@ -267,9 +329,12 @@ def _plan(said: Said, draft: dict[str, Any], extras: dict[str, Any], way: int | 
         draft["entry"] = {"type": kind or "limit", "price": entry}
     near = entry or draft.get("reference_price")
     unread = []
+    in_units = {found[1].lower() for path, _ in said.rest if (found := _UNIT_OF_LEVEL.fullmatch(path[-1])) is not None}
     for role, name, value in said.levels:
         sure = "price" in name.lower()
-        level = way and level_of(value, way=way, near=Decimal(near) if near else None, sure=sure, stop=role == "stop")
+        known = way and name.lower() not in in_units
+        beside = Decimal(near) if near else None
+        level = known and level_of(value, way=way or 0, near=beside, sure=sure, stop=role == "stop")
         if kind in ("stop", "stop_limit") and _is_trigger(role, name):
             _put(extras, tuple(name.split(".")), value)
         elif level and role == "stop" and "stop" not in draft:

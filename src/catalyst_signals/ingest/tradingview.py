@@ -14,12 +14,11 @@ from collections.abc import Iterator
 from typing import Any
 
 from catalyst_signals.errors import InvalidDraft
-from catalyst_signals.ingest import Reading, is_secret, redact, sender_text
+from catalyst_signals.ingest import Reading, decode_once, is_secret, redact, sender_text
 from catalyst_signals.ingest.orders import verb_of
 from catalyst_signals.ingest.plans import instrument_of, price_of
 from catalyst_signals.ingest.templates import drafts_of, role_of, sort
 from catalyst_signals.kinds import TEXT_CHARS_MAX, shown
-from catalyst_signals.signals import decode
 
 _TICKER = r"(?:[A-Z0-9_]+:|(?=[A-Z0-9._/!-]*[A-Z]))[A-Z0-9][A-Z0-9._/!:-]{0,62}"
 _SYMBOL = re.compile(_TICKER)
@@ -35,8 +34,7 @@ _FILLED = re.compile(
 )
 _PRICE_ALERT = re.compile(
     rf"(?P<symbol>{_TICKER})(?:,\s*\w+)?\s+(?i:crossing|greater than|less than|moving (?:up|down)|"
-    r"(?:entering|exiting|inside|outside) channel)(?=\s|$).*",
-    re.DOTALL,
+    r"(?:entering|exiting|inside|outside) channel)(?=\s|$)(?P<rest>[^\n]*)"
 )
 _PAIR = re.compile(r"""(?<![\w.])([A-Za-z_][\w.]{0,63})\s*(=|:\s)\s*("[^"\n]*"|[^\s,;]+)""")
 
@@ -49,7 +47,7 @@ class TradingView:
     def read(self, raw: bytes, content_type: str) -> Reading:
         """The signals of one alert. The content type is not trusted: a trailing newline makes JSON `text/plain`."""
         text = sender_text(raw)
-        doc = decode(text) if text.lstrip().startswith(("{", "[", '"')) else text
+        doc = decode_once(text) if text.lstrip().startswith(("{", "[", '"')) else text
         if not isinstance(doc, list):
             return _read_one(doc)
         return Reading(drafts=[draft for each in doc for draft in _read_one(each).drafts])
@@ -75,21 +73,42 @@ def _from_text(text: str) -> list[dict[str, Any]]:
         InvalidDraft: the words are no instruction; quotes them.
     """
     title = redact(text)[:TEXT_CHARS_MAX]
-    filled = _FILLED.search(text)
-    if filled is not None:  # "@" stands before the number of contracts, and the position says what became of it.
-        strategy = text[: filled.start()].rpartition("\n")[2].rstrip(": ")
-        return drafts_of(sort({**filled.groupdict(), "strategy": strategy, "text": title}))
+    fills = [_filled(text, found, title) for found in _FILLED.finditer(text)]
+    if fills:
+        return [draft for drafts in fills for draft in drafts]
     alert = _PRICE_ALERT.fullmatch(text)
-    if alert is not None:
+    if alert is not None and not any(verb_of(word.strip(".,;:!")) for word in alert["rest"].split()):
         return [{"instrument": instrument_of(alert["symbol"]), "action": "watch", "title": title}]
-    pairs = dict(_pairs(text))
+    pairs = _pairs_once(text)
     words = re.sub(r"[,;]", " ", _PAIR.sub(lambda found: " " if found[1] in pairs else found[0], text)).split()
     command = _command(words) if words else {}
+    for name, value in (command or {}).items():
+        if pairs.get(name, value) != value or (name == "ticker" and "symbol" in map(role_of, pairs)):
+            raise InvalidDraft(f"the alert names two of `{name}`: {title[:200]!r}", field=name, got=title)
     said = sort({**pairs, **(command or {}), "text": title})
     if command is None or said.verb is None or "symbol" not in said.roles:
         example = 'BUY AAPL, or JSON such as {"ticker": "AAPL", "action": "buy"}'
         raise InvalidDraft(f"there is no clear instruction in {title[:200]!r}", got=title, allowed=example)
     return drafts_of(said)
+
+
+def _filled(text: str, found: re.Match[str], title: str) -> list[dict[str, Any]]:
+    """TradingView's own words: "@" stands before the number of contracts, the position says what became of it."""
+    strategy = text[: found.start()].rpartition("\n")[2].rstrip(": ")
+    return drafts_of(sort({**found.groupdict(), "strategy": strategy, "text": title}))
+
+
+def _pairs_once(text: str) -> dict[str, str]:
+    """The pairs of a text.
+
+    Raises:
+        InvalidDraft: one is there twice, with different values.
+    """
+    pairs: dict[str, str] = {}
+    for name, value in _pairs(text):
+        if pairs.setdefault(name, value) != value:
+            raise InvalidDraft(f"the alert says `{name}` twice: {pairs[name]!r} and {value!r}", field=name, got=value)
+    return pairs
 
 
 def _pairs(text: str) -> Iterator[tuple[str, str]]:
