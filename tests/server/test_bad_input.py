@@ -234,6 +234,7 @@ async def test_half_closed_and_reset_connections_cost_nothing(server: RunningSer
     raise AssertionError("connections were left behind")
 
 
+@pytest.mark.slow
 async def test_a_slow_head_is_cut_off(server: RunningServer) -> None:
     """Slowloris holds no places."""
     folder = server.folder / "slow"

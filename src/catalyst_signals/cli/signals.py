@@ -151,6 +151,8 @@ def _gap_in_words(gap: Gap) -> str:
     first, last = gap.void
     if gap.reason == "sent":
         return f"{first} to {last} are read again: the server counts otherwise"
+    if gap.reason == "position_ahead":
+        return f"{gap.channel} ends at {gap.resume_after}, {last} does not exist yet; going on from its end"
     return (
         f"{first} to {last} of {gap.channel} cannot be had any more ({gap.reason}); going on after {gap.resume_after}"
     )
