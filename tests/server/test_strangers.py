@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import signal
@@ -145,6 +146,25 @@ def test_a_channel_a_key_may_not_see_is_not_there(server: RunningServer) -> None
     with server.http(key) as http:
         answer = http.get("/v1/channels/main/events")
     assert answer.status_code == 404 and answer.json()["error"] == "unknown_channel" and "allowed" not in answer.json()
+
+
+async def test_filters_without_a_key_are_counted_for_each_user(server: RunningServer) -> None:
+    """Each of them is asked for every event: one user cannot make everyone pay for thousands."""
+    channels = [f"open{n}" for n in range(13)]
+    with server.http() as http:
+        for name in channels:
+            http.put(f"/v1/channels/{name}", json={})
+    key = server.new_key(user="greedy", channels=channels)
+    async with contextlib.AsyncExitStack() as stack:
+        for n in range(5):
+            me = await stack.enter_async_context(wire(server.url, key))
+            await me.send(type="subscribe", ref=n, channels=channels, filter="stop exists")
+            said = (await me.until(lambda m: m.get("ref") == n))[-1]  # noqa: B023
+            if n == 4:
+                assert said["error"] == "filter_invalid" and said["allowed"] == 64
+                assert (await me.subscribe(channel="open1", filter="symbol = ACME"))["type"] == "subscribed"
+            else:
+                assert said["type"] == "subscribed"
 
 
 def test_heads_are_bounded_in_size(server: RunningServer) -> None:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 from catalyst_signals.auth import ADMIN_CHANNELS, Principal
 from catalyst_signals.auth.api_keys import ApiKeys
-from catalyst_signals.errors import Draining, Forbidden, Unauthenticated, Unavailable, UnknownChannel
+from catalyst_signals.errors import Draining, Forbidden, InvalidFilter, Unauthenticated, Unavailable, UnknownChannel
 from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, now_us
 from catalyst_signals.filters import EVERYTHING, Filter, parse
 from catalyst_signals.follow import Follower
@@ -32,6 +32,9 @@ from catalyst_signals.wire import SYSTEM_CHANNEL, decode
 
 if TYPE_CHECKING:
     from catalyst_signals.server.stream import Connection
+
+
+OPEN_FILTERS_MAX = 64  # Of one user, in this process: each is asked for every event.
 
 
 @dataclass
@@ -146,6 +149,22 @@ class Node:
         asked = parse(source) if source is not None else EVERYTHING
         return principal.filter.both(asked) if principal.filter is not None else asked
 
+    def check_open_filters(self, principal: Principal, more: int) -> None:
+        """Refuse what would make too many filters of one user be asked for every event.
+
+        Raises:
+            InvalidFilter: says the limit and how to find out what to add.
+        """
+        have = sum(connection.open_filters(principal.subject) for connection in self.every_connection())
+        if have + more > OPEN_FILTERS_MAX:
+            raise InvalidFilter(
+                f"a user may have {OPEN_FILTERS_MAX} subscriptions whose filter has no key to be found by;"
+                " `catalyst filters check` says what to add to this one",
+                field="filter",
+                got=have + more,
+                allowed=OPEN_FILTERS_MAX,
+            )
+
     async def place_to_resume(
         self, tape: Tape, *, after: int | None, epoch: str | None, hash8: str | None
     ) -> tuple[int, str, str | None]:
@@ -202,6 +221,11 @@ class Node:
         if name not in self.hub.tapes:
             await self.publisher.publish(Batch(channel=name, subject=SYSTEM_CHANNEL, drafts=[]))
             await self.follower.poll()
+
+
+def is_open(filter: Filter) -> bool:
+    """Whether a filter has no key to be found by, so that it is asked for every event; none at all asks nothing."""
+    return bool(filter.text) and bool(filter.index()["open"])
 
 
 def expired(draft: Draft) -> Any:

@@ -21,7 +21,7 @@ from catalyst_signals.auth import Principal
 from catalyst_signals.errors import CatalystError, InvalidJson, InvalidRequest, NotFound, TooSlow, Unauthenticated
 from catalyst_signals.events import Batch, Draft, Refused, iso, now_us
 from catalyst_signals.publish import Result
-from catalyst_signals.server.node import Node, expired
+from catalyst_signals.server.node import Node, expired, is_open
 from catalyst_signals.server.protocol import SocketProtocol
 from catalyst_signals.server.requests import bearer, check_origin, error_response, node_of
 from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe, Unsubscribe, read
@@ -177,6 +177,12 @@ class Connection:
         principal.require(scope)
         return principal
 
+    def open_filters(self, subject: str) -> int:
+        """How many subscriptions here are a user's and have a filter without a key."""
+        if self._principal is None or self._principal.subject != subject:
+            return 0
+        return sum(is_open(subscriber.group.filter) for subscriber in self._peer.subscribers.values())
+
     # -- subscribing --------------------------------------------------------------------------------------------------
 
     async def _subscribe(self, command: Subscribe) -> None:
@@ -186,6 +192,8 @@ class Connection:
         if not tapes:
             raise NotFound("this key may see no channel", field="channels")
         filter = self._node.filter_for(principal, command.filter)
+        if is_open(filter):
+            self._node.check_open_filters(principal, len(tapes))
         if command.position_s is not None:
             self._peer.position_s = command.position_s
         places = [await self._place(tape, command) for tape in tapes]
