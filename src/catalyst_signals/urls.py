@@ -13,7 +13,7 @@ from urllib.parse import SplitResult, parse_qsl, urlsplit
 from catalyst_signals.errors import Misconfigured, MissingDriver
 
 
-def open_backend(url: str, table: Mapping[str, str], *, setting: str, extra: Mapping[str, str] | None = None) -> Any:
+def open_backend(url: str, table: Mapping[str, str], *, setting: str) -> Any:
     """The back-end for `url`, constructed but not yet entered.
 
     Raises:
@@ -30,9 +30,8 @@ def open_backend(url: str, table: Mapping[str, str], *, setting: str, extra: Map
     try:
         backend = getattr(import_module(module), name)
     except ModuleNotFoundError as missing:
-        needed = (extra or {}).get(scheme, scheme)
         raise MissingDriver(
-            f"{setting} {scheme}: needs a driver: pip install 'catalyst-signals[{needed}]'"
+            f"{setting} {scheme}: needs a driver: pip install 'catalyst-signals[{scheme}]'"
         ) from missing
     return backend.from_url(url)
 

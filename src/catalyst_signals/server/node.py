@@ -7,7 +7,6 @@ Law: rights are those of the moment of use, and none at all when the `system` ch
 from __future__ import annotations
 
 import asyncio
-import secrets
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -53,7 +52,6 @@ class Node:
     connections: dict[str, set[Connection]] = field(default_factory=dict)  # By key id; "" has not authenticated yet.
     turned_off: set[str] = field(default_factory=set)  # Keys that were revoked here, whether or not the log has it yet.
     streams: int = 0
-    id: str = field(default_factory=lambda: secrets.token_hex(4))
     started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
