@@ -16,13 +16,13 @@ from catalyst_signals.filters import parse
 ROOT = Path(__file__).parent.parent
 
 SURFACE = """
-Catalyst CatalystError Draft Event Extent Filter Gap Position Receipt Signal State Stats Stream
-__version__ connect errors parse_filter
+Catalyst CatalystError CaughtUp Draft Event Extent Filter Gap Position Receipt Signal State Stats Stream
+__version__ connect errors parse_filter to_records
 """
 ERRORS = """
 request_invalid json_invalid draft_invalid filter_invalid name_invalid unsupported too_large unauthenticated forbidden
 not_found unknown_channel conflict id_conflict id_taken position_lost epoch_changed position_ahead position_too_old
-overloaded rate_limited too_slow draining unavailable store_unavailable store_full history_rewritten
+range_untrusted overloaded rate_limited too_slow draining unavailable store_unavailable store_full history_rewritten
 """
 
 

@@ -25,10 +25,11 @@ BANNED_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "servic
 LAYERS = {
     "pure": (
         "errors events limits kinds vocabulary signals filters filter_facts filter_fields filter_match filter_plan "
-        "filter_text filter_tree matching wire session tape pages pager vital hub projections"
+        "filter_text filter_tree explain versions modifiers matching wire session survey tape pages pager places rings "
+        "turns skew vital hub projections"
     ),
     "ports": "stores brokers caches metrics auth ingest urls",
-    "flows": "publish follow retention verify transfer client",
+    "flows": "publish changes erasing expiry follow rehearse retention trust verify transfer client",
     "roots": "server cli __main__",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from catalyst_signals import errors
-    from catalyst_signals.client import Catalyst, Gap, Receipt, State, Stats, Stream, connect
+    from catalyst_signals.client import Catalyst, CaughtUp, Gap, Receipt, State, Stats, Stream, connect, to_records
     from catalyst_signals.errors import CatalystError
     from catalyst_signals.events import Draft, Event, Extent, Position
     from catalyst_signals.filters import Filter
@@ -27,12 +27,14 @@ if TYPE_CHECKING:
     __version__: str
 
 __all__ = [
-    "Catalyst", "CatalystError", "Draft", "Event", "Extent", "Filter", "Gap", "Position", "Receipt", "Signal", "State",
-    "Stats", "Stream", "__version__", "connect", "errors", "parse_filter",
+    "Catalyst", "CatalystError", "CaughtUp", "Draft", "Event", "Extent", "Filter", "Gap", "Position", "Receipt",
+    "Signal", "State", "Stats", "Stream", "__version__", "connect", "errors", "parse_filter", "to_records",
 ]  # fmt: skip
 
 _WHERE = {
-    **dict.fromkeys(("Catalyst", "Gap", "Receipt", "State", "Stats", "Stream", "connect"), "client"),
+    **dict.fromkeys(
+        ("Catalyst", "CaughtUp", "Gap", "Receipt", "State", "Stats", "Stream", "connect", "to_records"), "client"
+    ),
     **dict.fromkeys(("Draft", "Event", "Extent", "Position"), "events"),
     "CatalystError": "errors",
     "Filter": "filters",

@@ -24,7 +24,8 @@ Close codes: 4000-4499 mean reconnect, 4500-4999 mean do not (docs/protocol.md).
     ├── PositionLost                    position_lost          410   4410   no
     │   ├── EpochChanged                epoch_changed          409   4410   no   carries void, resume_after
     │   ├── PositionAhead               position_ahead         409   4410   no   carries head
-    │   └── PositionTooOld              position_too_old       410   4410   no   carries first
+    │   ├── PositionTooOld              position_too_old       410   4410   no   carries first, last
+    │   └── RangeUntrusted              range_untrusted        503   4410   no   carries void, resume_after
     ├── Overloaded                      overloaded             503   4003   yes  carries retry_after_s
     │   ├── RateLimited                 rate_limited           429   4003   yes
     │   ├── TooSlow                     too_slow               503   4008   yes  carries the position
@@ -180,6 +181,18 @@ class IdTaken(Conflict):
     name = "id_taken"
 
 
+class VersionConflict(Conflict):
+    """The signal has another version by now; read it and decide again."""
+
+    name = "version_conflict"
+
+
+class SignalEnded(Conflict):
+    """The signal has ended: nothing can follow; publish another."""
+
+    name = "signal_ended"
+
+
 class PositionLost(CatalystError):
     """The position cannot be resumed."""
 
@@ -202,6 +215,12 @@ class PositionTooOld(PositionLost):
     """Events after this position were dropped by retention; go on from `first`."""
 
     name = "position_too_old"
+
+
+class RangeUntrusted(PositionLost):
+    """The events in `void` are not what was written, so they are not shown; go on after `resume_after`."""
+
+    name, status = "range_untrusted", 503
 
 
 class Overloaded(CatalystError):
@@ -247,7 +266,7 @@ class StoreFull(Unavailable):
 
 
 class HistoryRewritten(Unavailable):
-    """The store no longer agrees with what was delivered; this channel is stopped until an operator looks."""
+    """The store no longer agrees with what was delivered; resume from your position, you are told what is gone."""
 
     name = "history_rewritten"
 

@@ -15,6 +15,7 @@ import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import lru_cache
 from struct import Struct
 from struct import error as StructError
 from typing import Any
@@ -25,6 +26,7 @@ from catalyst_signals.errors import CatalystError, InvalidName
 
 ID_CHARS_MAX = 128
 NO_HASH = bytes(32)
+EPOCH_GAP = 1_000_000  # A new epoch begins so far above the log's end: more than can have been given out unseen.
 CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 _fixed = Struct(">QqI").pack
@@ -145,6 +147,37 @@ class Extent:
         """The present epoch's name."""
         return self.epochs[-1].name
 
+    def epoch_at(self, seq: int) -> str:
+        """The epoch that `seq` belongs to; a void belongs to the epoch that begins after it."""
+        return next((e.name for e in reversed(self.epochs) if seq > e.last_before), self.epochs[0].name)
+
+    @property
+    def newest(self) -> int:
+        """The seq of the newest event that may be shown: `durable`, but for a void that nothing follows yet."""
+        seq = self.durable
+        for epoch in reversed(self.epochs):
+            if seq < epoch.first:
+                seq = min(seq, epoch.last_before)
+        return seq
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A stretch of another store's log, whole enough to be taken over under its own seqs, ids and epochs.
+
+    `epochs` (all there are), `first` and `hash_before` are the log's own, as in its Extent; `events` follow on those of
+    the part before; `last` is the seq of the newest of them, or the end of a void behind it. `known` has the id of each
+    of these events, and may have those of events that retention dropped.
+    """
+
+    channel: str
+    epochs: tuple[Epoch, ...]
+    first: int
+    hash_before: bytes
+    last: int
+    events: Sequence[Event]
+    known: Mapping[str, Known]
+
 
 @dataclass(frozen=True, slots=True)
 class Position:
@@ -185,6 +218,7 @@ class Frame:
     ws: bytes
     head_bytes: int
     _doc: dict[str, Any] | None = field(default=None, repr=False)
+    life: Any = field(default=None, repr=False)  # What modifiers.py read of it; kept as long as the decoded form.
 
     @property
     def text(self) -> bytes:
@@ -205,7 +239,7 @@ class Frame:
 
     def forget(self) -> None:
         """Let go of the decoded form; the ring keeps bytes only."""
-        self._doc = None
+        self._doc = self.life = None
 
 
 def seal(draft: Draft, *, channel: str, epoch: str, seq: int, ts_us: int, prev: bytes) -> Event:
@@ -226,10 +260,15 @@ def chain_hash(
     prev: bytes, *, seq: int, ts_us: int, version: int, channel: str, epoch: str, type: str, id: str, body_hash: bytes
 ) -> bytes:
     """The 32-byte hash of an event, as the module's docstring lays it out."""
-    names = b"".join(
-        [len(raw).to_bytes(2, "big") + raw for raw in (channel.encode(), epoch.encode(), type.encode(), id.encode())]
-    )
-    return _sha256(b"".join((b"\x01", prev, _fixed(seq, ts_us, version), names, body_hash))).digest()
+    names, name = _names(channel, epoch, type), id.encode()
+    fields = (b"\x01", prev, _fixed(seq, ts_us, version), names, len(name).to_bytes(2, "big"), name, body_hash)
+    return _sha256(b"".join(fields)).digest()
+
+
+@lru_cache(maxsize=256)
+def _names(*names: str) -> bytes:
+    """Names as they are hashed; those that many events share."""
+    return b"".join([len(raw).to_bytes(2, "big") + raw for raw in [name.encode() for name in names]])
 
 
 def wrong_with(event: Event) -> str | None:
@@ -258,6 +297,16 @@ def next_seq(epochs: Sequence[Epoch], after: int) -> int:
 def hash_of_draft(sent: Mapping[str, Any]) -> bytes:
     """SHA-256 over what a publisher sent, as JSON with sorted keys: the order of keys does not make another draft."""
     return _sha256(_encode(sent, order="sorted")).digest()
+
+
+def event_id(id: str, version: int) -> str:
+    """What the log calls a version of a signal; so the law of ids decides between two who write the same version."""
+    return id if version == 1 else f"{id}~{version}"
+
+
+def signal_id(event_id: str) -> str:
+    """The signal's own id, which is what goes on the wire: that of any of its versions."""
+    return event_id.partition("~")[0]
 
 
 def new_epoch_name() -> str:

@@ -23,6 +23,7 @@ from catalyst_signals.filter_match import Test, compile_node
 from catalyst_signals.filter_plan import describe
 from catalyst_signals.filter_text import NESTING_MAX, read_text
 from catalyst_signals.filter_tree import Node, Spot, build, check_limits, group, negate, plain_of, refusal, text_of
+from catalyst_signals.versions import docs_of
 
 _FORMS = "a text, {all: [...]}, {any: [...]}, {not: {...}} or {field, op, value}"
 _CLAUSE_KEYS = {"field", "op", "value", "missing"}
@@ -56,11 +57,16 @@ class Filter:
         return None if self.node is None else plain_of(self.node)
 
     def matches(self, doc: Mapping[str, Any]) -> bool:
-        """Whether the event, decoded from its bytes on the wire, is wanted. Nobody wants what was erased."""
-        return self.judge(Facts(doc))
+        """Whether the event, decoded from its bytes on the wire, is wanted: whether any version it speaks of is.
+
+        So whoever was shown a signal is told what becomes of it. Nobody wants what was erased.
+        """
+        if "was" not in doc:
+            return self.judge(Facts(doc))
+        return any(self.judge(Facts(version)) for version in docs_of(doc))
 
     def judge(self, facts: Facts) -> bool:
-        """`matches` for facts that are shared with other filters."""
+        """`matches` for the facts of one version, shared with other filters."""
         if facts.erased:
             return False
         return self.node is None or (self._test or self._compile(self.node))(facts)

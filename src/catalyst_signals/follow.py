@@ -1,8 +1,8 @@
 """The gate: hints, polls and our own appends come in, contiguous frames go to the hub.
 
 Owns: what is next on each channel, and the noticing of holes, lost tails and rewritten history. Refuses to trust the
-broker for anything. Law: this is the only caller of `hub.offer`; a channel whose history was rewritten is stopped,
-never continued silently.
+broker for anything. Law: this is the only caller of `hub.offer`; a channel whose history was rewritten is stopped and
+goes on in a new epoch, never silently.
 """
 
 from __future__ import annotations
@@ -14,11 +14,12 @@ from contextlib import aclosing
 from typing import Self
 
 from catalyst_signals.brokers import Broker
-from catalyst_signals.errors import CatalystError, HistoryRewritten, Unavailable
-from catalyst_signals.events import Extent, Frame
+from catalyst_signals.errors import CatalystError, HistoryRewritten, RangeUntrusted, Unavailable
+from catalyst_signals.events import EPOCH_GAP, Extent, Frame, next_seq
 from catalyst_signals.hub import Hub
 from catalyst_signals.stores import Store
 from catalyst_signals.tape import Tape
+from catalyst_signals.trust import Reader
 from catalyst_signals.vital import vital
 from catalyst_signals.wire import frame_of
 
@@ -31,14 +32,18 @@ Fold = Callable[[Frame], None]
 class Follower:
     """Follows every channel of a store into a hub. Enter it to start; its tasks end with it."""
 
-    def __init__(self, store: Store, broker: Broker, hub: Hub, *, poll_s: float = 1.0) -> None:
+    def __init__(
+        self, store: Store, broker: Broker, hub: Hub, *, poll_s: float = 1.0, reader: Reader | None = None
+    ) -> None:
         self._store = store
+        self.reader = reader or Reader(store)
         self._broker = broker
         self._hub = hub
         self._poll_s = poll_s
-        self._folds: dict[str, list[Fold]] = {}
+        self._folds: dict[str | None, list[Fold]] = {}  # Under None for every channel.
         self._filling: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
+        self._recovering: set[asyncio.Task[None]] = set()
         self.extents: dict[str, Extent] = {}  # As of the last poll; the tapes know newer heads.
         self.confirmed_s: float | None = None  # When the last poll that was answered was asked, on the loop's clock.
 
@@ -48,13 +53,13 @@ class Follower:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        tasks = [*self._tasks, *self._filling.values()]
+        tasks = [*self._tasks, *self._filling.values(), *self._recovering]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
 
-    def fold(self, channel: str, fold: Fold) -> None:
-        """Call `fold` with every frame of a channel, in order, right when it passes the gate."""
+    def fold(self, channel: str | None, fold: Fold) -> None:
+        """Call `fold` with every frame of a channel (of all for None), in order, right when it passes the gate."""
         self._folds.setdefault(channel, []).append(fold)
 
     def take(self, frame: Frame) -> None:
@@ -85,7 +90,11 @@ class Follower:
 
     async def _fill_some(self, tape: Tape) -> bool:
         """Whether the store had anything after our tip; then it has passed."""
-        events = await self._store.read(tape.channel, tape.tip, FILL_EVENTS)
+        try:
+            events = await self.reader.read(tape.channel, tape.tip, FILL_EVENTS)
+        except RangeUntrusted as error:
+            self._halt(tape, error)
+            return False
         self._take_read(tape, [frame_of(event) for event in events])
         return bool(events)
 
@@ -101,14 +110,50 @@ class Follower:
 
     def _pass(self, tape: Tape, frame: Frame) -> None:
         self._hub.offer(frame)
-        for fold in self._folds.get(tape.channel, ()):
+        for fold in (*self._folds.get(tape.channel, ()), *self._folds.get(None, ())):
             fold(frame)
 
     def _stop(self, tape: Tape, why: str) -> None:
+        """Nothing goes on that does not follow what was delivered; the subscribers come back to what there is now."""
         log.error("history was rewritten, the channel is stopped", extra={"channel": tape.channel, "reason": why})
-        self._hub.stop(
+        self._halt(
             tape, HistoryRewritten(f"{HistoryRewritten.__doc__} ({tape.channel}: {why})", channel=tape.channel)
         )
+
+    def _halt(self, tape: Tape, error: CatalystError) -> None:
+        self._hub.stop(tape, error)
+        if tape.channel in self._folds:
+            raise RuntimeError(f"the server's own state is not as it was read, so this process ends: {error.message}")
+        task = vital(self._recover(tape))
+        self._recovering.add(task)
+        task.add_done_callback(self._recovering.discard)
+
+    async def _recover(self, tape: Tape) -> None:
+        """Go on in an epoch above all that anyone can have seen; in the same one if the store has our tip after all."""
+        while True:
+            try:
+                extent = await self._above(tape)
+                break
+            except (ValueError, Unavailable) as error:  # Another process was first, or the store is away: look again.
+                log.warning("the channel cannot go on yet", extra={"channel": tape.channel, "reason": str(error)})
+                await asyncio.sleep(self._poll_s)
+        log.warning("the channel goes on", extra={"channel": tape.channel, "epoch": extent.epoch})
+        self.extents[tape.channel] = extent
+        await self._open(extent)
+
+    async def _above(self, tape: Tape) -> Extent:
+        """The log as it is, with an epoch above our tip unless it holds our tip."""
+        extent = (await self._store.extents([tape.channel]))[tape.channel]
+        if extent.epochs[-1].first > tape.tip or await self._holds(tape, extent):
+            return extent
+        return await self._store.begin_epoch(tape.channel, max(tape.tip, extent.last) + EPOCH_GAP, "rewound")
+
+    async def _holds(self, tape: Tape, extent: Extent) -> bool:
+        """Whether the store has what we delivered last."""
+        if tape.tip < extent.first:
+            return tape.tip == extent.first - 1 and extent.hash_before[:4].hex() == tape.tip8
+        events = await self._store.read(tape.channel, tape.tip - 1, 1)
+        return bool(events) and (events[0].seq, events[0].hash[:4].hex()) == (tape.tip, tape.tip8)
 
     async def poll(self) -> None:
         """Compare the store's heads with our tips: new channels open, a lost tail is fetched, a shorter log is noticed.
@@ -124,24 +169,24 @@ class Follower:
         else:  # A later poll was answered before this one; then we may still have seen a channel that it did not.
             self.extents = extents | self.extents
         for channel, extent in extents.items():
+            self._hub.pager.begins(channel, extent.first)
             tape = self._hub.tapes.get(channel)
             if tape is None:
                 await self._open(extent)
-            elif extent.last < tips.get(channel, 0) and tape.stopped is None:
-                self._stop(tape, f"the store ends at {extent.last}, before {tips[channel]}")
-            elif extent.durable > tape.tip:
+            elif tape.stopped is None and not _reaches(extent, tips.get(channel, 0)):
+                self._stop(tape, f"the store no longer has event {tips[channel]}")
+            elif extent.newest > tape.tip:
                 self.fill(tape)
 
     async def _open(self, extent: Extent) -> None:
-        """A tape that begins at the durable end; at its hash, which the extent knows only at the very ends."""
-        tip = extent.hash_last
-        if extent.durable < extent.first:
-            tip = extent.hash_before
-        elif extent.durable < extent.last:
-            (newest,) = await self._store.read(extent.channel, extent.durable - 1, 1)
+        """A tape that begins at the newest event that may be shown, unless another poll was first while we read."""
+        seq, tip, epoch = extent.newest, extent.hash_before, extent.epoch_at(extent.newest)
+        if seq >= extent.first:
+            (newest,) = await self._store.read(extent.channel, seq - 1, 1)
             tip = newest.hash
-        if extent.channel not in self._hub.tapes:  # Another poll may have been first while we read.
-            self._hub.open(extent.channel, extent.epoch, extent.durable, tip[:4].hex())
+        known = self._hub.tapes.get(extent.channel)
+        if known is None or known.stopped is not None:
+            self._hub.open(extent.channel, epoch, seq, tip[:4].hex())
 
     async def caught_up(self, channel: str) -> None:
         """Bring a channel to the store's present end, and wait until the hub has served it.
@@ -155,9 +200,9 @@ class Follower:
         tape, extent = self._hub.tapes.get(channel), self.extents.get(channel)
         if tape is None or extent is None:
             return
-        while tape.tip < extent.durable and tape.stopped is None and await self._fill_some(tape):
+        while tape.tip < extent.newest and tape.stopped is None and await self._fill_some(tape):
             pass
-        await self._hub.grown(tape, min(tape.tip, extent.durable) - 1)
+        await self._hub.grown(tape, min(tape.tip, extent.newest) - 1)
 
     async def _poll_for_ever(self) -> None:
         while True:
@@ -176,6 +221,11 @@ class Follower:
             except Unavailable as error:
                 log.warning("the broker is away, polling meanwhile", extra={"reason": str(error)})
             await asyncio.sleep(self._poll_s)
+
+
+def _reaches(extent: Extent, tip: int) -> bool:
+    """Whether a log still goes as far as `tip`, and not with a void in its place."""
+    return extent.last >= tip and next_seq(extent.epochs, tip - 1) == tip
 
 
 def _contradicts(tape: Tape, frame: Frame) -> bool:

@@ -12,15 +12,19 @@ import logging
 import time
 from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 
 from catalyst_signals.errors import CatalystError
-from catalyst_signals.events import Frame
+from catalyst_signals.events import Frame, now_us
 from catalyst_signals.filters import Filter
-from catalyst_signals.pager import Fetch, PageOrError, Pager
-from catalyst_signals.pages import CUT_BYTES_MAX, Page
+from catalyst_signals.modifiers import Modifiers, Reason, total
+from catalyst_signals.pager import Fetch, Find, PageOrError, Pager
+from catalyst_signals.pages import Page
+from catalyst_signals.places import Place, position_message
+from catalyst_signals.rings import Rings
+from catalyst_signals.survey import Survey
 from catalyst_signals.tape import Group, Peer, Subscriber, Tape, Write
+from catalyst_signals.turns import Due, matched, stretch_of
 from catalyst_signals.wire import message
 
 log = logging.getLogger("catalyst.hub")
@@ -29,40 +33,27 @@ WRITES_PER_LOOK = 64  # Writes between two looks at the clock: about 0.5 ms of t
 RIDE_S = 1.0  # A position may ride in a delivery from this long before it is due.
 
 
-@dataclass(frozen=True, slots=True)
-class Place:
-    """What a subscriber has been judged for, and how much of it was written since its last `subscribed`."""
-
-    channel: str
-    epoch: str
-    seq: int
-    hash8: str | None
-    sent: int
-
-
 class Hub:
     """The tapes of this process. Everything here happens on one event loop, in turns of about `turn_ms`."""
 
     def __init__(
         self,
         fetch: Fetch,
+        find: Find,
         *,
         ring_bytes: int = 64 << 20,
         turn_ms: float = 4,
         clock: Callable[[], float] = time.perf_counter,
     ) -> None:
-        self.pager = Pager(fetch)
-        self._ring_bytes_max = ring_bytes
+        self.pager = Pager(fetch, find)
+        self._rings = Rings(ring_bytes)
         self._turn_s = turn_ms / 1000
         self._clock = clock
         self.tapes: dict[str, Tape] = {}
         self.longest_turn_s = 0.0
         self.deliveries = 0
-        self._in_ring = 0
-        self._order: deque[tuple[Tape, int]] = deque()  # What the rings hold, oldest first, over all tapes.
-        self._stale = 0  # How many of these stand for frames that are gone already.
         self._busy: deque[Tape] = deque()  # Tapes with pending frames.
-        self._turn: tuple[Tape, list[tuple[Group, bytes, int]]] | None = None
+        self._turn: tuple[Tape, list[Due]] | None = None
         self._at = 0  # How far the turn in progress got in its current group.
         self._ready: deque[Subscriber] = deque()  # Cursors that can be served now.
         self._dirty: list[Peer] = []  # Connections with gathered writes.
@@ -72,7 +63,7 @@ class Hub:
     @property
     def ring_bytes(self) -> int:
         """What the rings of all tapes hold now."""
-        return self._in_ring
+        return self._rings.size
 
     # -- the log side -------------------------------------------------------------------------------------------
 
@@ -85,18 +76,12 @@ class Hub:
         """Take in the next frame of a channel; only the gate in follow.py calls this, and only in order."""
         tape = self.tapes[frame.channel]
         if frame.epoch != tape.epoch:
-            self._empty(tape)  # A page of the ring has no holes, and before an epoch there is one.
+            self._rings.empty(tape)  # A page of the ring has no holes, and before an epoch there is one.
         tape.accept(frame)
         if not tape.groups:
             self._wake(tape)
             return
-        self._order.append((tape, frame.seq))
-        self._in_ring += len(frame.ws)
-        while self._in_ring > self._ring_bytes_max:
-            oldest, seq = self._order.popleft()
-            freed = oldest.evict(seq)
-            self._in_ring -= freed
-            self._stale -= not freed
+        self._rings.add(tape, frame)
         if not tape.busy:
             tape.busy = True
             self._busy.append(tape)
@@ -106,15 +91,26 @@ class Hub:
         """History was rewritten: nothing of this channel is served any more, and its subscribers are told."""
         tape.stopped = error
         self.pager.forget(tape)
+        self._wake(tape)
         for subscriber in list(tape.subscribers):
             self.leave(subscriber)
             subscriber.peer.listener.ended(subscriber, error)
 
+    def forget(self, channel: str) -> None:
+        """Let go of every frame of a channel that is not still due: something in it was erased, so it is read anew."""
+        tape = self.tapes[channel]
+        self._rings.empty(tape)
+        self.pager.forget(tape)
+
     # -- the subscriber side --------------------------------------------------------------------------------------
 
-    def join(self, peer: Peer, tape: Tape, filter: Filter, after: int, epoch: str, hash8: str | None) -> Subscriber:
+    def join(
+        self, peer: Peer, tape: Tape, filter: Filter, after: int, epoch: str, hash8: str | None,
+        modifiers: Modifiers = Modifiers(),
+    ) -> Subscriber:  # fmt: skip
         """A new subscriber, judged for everything up to `after`; what is due to it follows in the next turns."""
-        subscriber = Subscriber(peer, tape, tape.group_for(filter), after, epoch, hash8)
+        group = tape.group_for(filter, modifiers.age)
+        subscriber = Subscriber(peer, tape, group, modifiers, after, epoch, hash8)
         peer.subscribers[tape.channel] = subscriber
         tape.subscribers.add(subscriber)
         if len(peer.subscribers) > 1:
@@ -154,24 +150,37 @@ class Hub:
         """Where a subscriber stands at this moment, in the middle of a turn too."""
         tape, group = subscriber.tape, subscriber.group
         if subscriber.slot is None:
-            return Place(tape.channel, subscriber.epoch, subscriber.judged, subscriber.hash8, subscriber.sent)
-        sent = subscriber.sent + group.matched - subscriber.base
-        if tape.next_done is None:
-            return Place(tape.channel, tape.done_epoch, tape.done, tape.done8, sent)
-        if group.pending:
-            written = self._written(subscriber)
-            if written is None:
-                return Place(tape.channel, tape.done_epoch, tape.done, tape.done8, sent)
-            sent += written
+            epoch, seq, hash8 = subscriber.epoch, subscriber.judged, subscriber.hash8
+            return Place(tape.channel, epoch, seq, hash8, subscriber.sent, subscriber.held)
+        sent = subscriber.sent + group.written - subscriber.base
+        held = subscriber.held
+        if group.held is not subscriber.base_held:
+            held = total(held, group.held, less=subscriber.base_held)
         end = tape.next_done
-        return Place(tape.channel, end.epoch, end.seq, end.hash8, sent)
+        if end is not None and group.pending:
+            due = self._written(subscriber)
+            if due is None:
+                end = None
+            else:
+                sent, held = sent + due.count, total(held, due.held)
+        if end is None:
+            return Place(tape.channel, tape.done_epoch, tape.done, tape.done8, sent, held)
+        return Place(tape.channel, end.epoch, end.seq, end.hash8, sent, held)
 
-    def _written(self, subscriber: Subscriber) -> int | None:
-        """How many frames the turn in progress has written to a live subscriber of a pending group; None: not yet."""
+    def why_held(self, subscriber: Subscriber, seq: int) -> Reason | None:
+        """Why an event that a subscriber is past was not sent to it, as far as that is remembered."""
+        for holds in (subscriber.holds, subscriber.group.holds):
+            reason = dict(holds or ()).get(seq)
+            if reason is not None:
+                return reason
+        return None
+
+    def _written(self, subscriber: Subscriber) -> Due | None:
+        """What the turn in progress has written to a live subscriber of a pending group; None: nothing yet."""
         if self._turn is not None:
-            group, _, count = self._turn[1][-1]
-            if group is subscriber.group and subscriber.slot is not None and subscriber.slot < self._at:
-                return count
+            due = self._turn[1][-1]
+            if due.group is subscriber.group and subscriber.slot is not None and subscriber.slot < self._at:
+                return due
         return None
 
     def _park(self, subscriber: Subscriber) -> Place:
@@ -181,7 +190,7 @@ class Hub:
             subscriber.group.leave(subscriber.slot)
             subscriber.slot = None
             subscriber.epoch, subscriber.judged = place.epoch, place.seq
-            subscriber.hash8, subscriber.sent = place.hash8, place.sent
+            subscriber.hash8, subscriber.sent, subscriber.held = place.hash8, place.sent, place.held
         return place
 
     def _enqueue(self, subscriber: Subscriber) -> None:
@@ -192,21 +201,11 @@ class Hub:
 
     def _abandon(self, tape: Tape) -> None:
         """Nobody is left on a tape: what was kept and still due for them goes."""
-        self._empty(tape)
+        self._rings.empty(tape)
         if tape.pending:
             tape.served(tape.pending[-1])
             tape.pending.clear()
             self._wake(tape)
-
-    def _empty(self, tape: Tape) -> None:
-        """The ring of a tape lets everything go; its places in the order go when they are half of it."""
-        self._in_ring -= sum(len(frame.ws) for frame in tape.ring.values())
-        self._stale += len(tape.ring)
-        tape.ring.clear()
-        tape.low = tape.tip + 1
-        if self._stale * 2 > len(self._order):
-            self._order = deque((each, seq) for each, seq in self._order if seq in each.ring)
-            self._stale = 0
 
     # -- the pump -------------------------------------------------------------------------------------------------
 
@@ -244,21 +243,21 @@ class Hub:
 
     def _begin(self, tape: Tape) -> None:
         """Match the next stretch of pending frames and lay out who gets which bytes."""
-        stretch = _stretch(tape.pending)
+        stretch = stretch_of(tape.pending)
         if not stretch:
             tape.busy = False
             return
         del tape.pending[: len(stretch)]
-        due: dict[Group, list[bytes]] = {}
-        for frame in stretch:
-            for group in tape.match(frame):
-                due.setdefault(group, []).append(frame.ws)
         work = []
-        for group, parts in due.items():
-            if group.live:
+        for group, (parts, held) in matched(tape, stretch, now_us()).items():
+            if group.live and parts:
                 group.compact()
                 group.pending = True
-                work.append((group, parts[0] if len(parts) == 1 else b"".join(parts), len(parts)))
+                work.append(Due(group, parts[0] if len(parts) == 1 else b"".join(parts), len(parts), held))
+            elif held:
+                group.held = total(
+                    group.held, held
+                )  # Nothing is written, so everyone is past it when the turn is over.
         tape.next_done = stretch[-1]
         self._at = 0
         self._turn = (tape, work)
@@ -268,13 +267,15 @@ class Hub:
         assert self._turn is not None
         tape, work = self._turn
         while work:
-            group, data, count = work[-1]
+            due = work[-1]
+            group = due.group
             while self._at < len(group.writes):
                 if self._clock() > until and self._at:
                     return False
-                self._write_some(group, data)
-            self.deliveries += count * (len(group.live) - group.holes)
-            group.matched += count
+                self._write_some(group, due.data)
+            self.deliveries += due.count * (len(group.live) - group.holes)
+            group.written += due.count
+            group.held = total(group.held, due.held) if due.held else group.held
             group.pending = False
             self._at = 0
             work.pop()
@@ -366,9 +367,9 @@ class Hub:
         elif subscriber.judged == tape.done:
             self._arrive(subscriber)
         else:
-            page = self.pager.at_hand(tape, subscriber.judged)
+            page = self.pager.at_hand(tape, _reads_at(subscriber))
             if page is None:
-                self.pager.read(tape, subscriber.judged, lambda result: self._paged(subscriber, result))
+                self.pager.read(tape, _reads_at(subscriber), lambda result: self._paged(subscriber, result))
             else:
                 self._serve(subscriber, page)
 
@@ -378,10 +379,13 @@ class Hub:
         if tape.next_done is not None:
             tape.ahead.append(subscriber)
             return
+        subscriber.survey = None
         subscriber.group.compact()
         subscriber.group.enter(subscriber, self._route(subscriber.peer))
         if not subscriber.told_live:
             subscriber.told_live = True
+            if subscriber.held:  # Who was away is told at once, not when a position is due.
+                self.gather(subscriber.peer, position_message(self.place(subscriber)))
             self.gather(subscriber.peer, message({"type": "live", "channel": tape.channel, "at": tape.done}))
 
     def _paged(self, subscriber: Subscriber, result: PageOrError) -> None:
@@ -390,26 +394,46 @@ class Hub:
         if isinstance(result, CatalystError):
             self.leave(subscriber)
             subscriber.peer.listener.ended(subscriber, result)
-        elif result.last <= subscriber.judged:
+        elif result.last <= _reads_at(subscriber):
             self._enqueue(subscriber)  # It asked twice, and the other page was first.
         elif not subscriber.peer.paused:
             self._serve(subscriber, result)
 
     def _serve(self, subscriber: Subscriber, page: Page) -> None:
-        cut = page.cut(subscriber.group, subscriber.tape, subscriber.judged)
+        if subscriber.modifiers.looks_around and self._looks_ahead(subscriber, page):
+            return
+        cut = page.cut(subscriber, now_us())
         through = cut.through
         subscriber.judged, subscriber.epoch, subscriber.hash8 = through.seq, through.epoch, through.hash8
         subscriber.sent += cut.count
+        if cut.held:
+            subscriber.hold(cut.held)
         if cut.count:
             self.deliveries += cut.count
             self.write(subscriber.peer, cut.data)
         self._enqueue(subscriber)
 
+    def _looks_ahead(self, subscriber: Subscriber, page: Page) -> bool:
+        """Whether something had to be looked at first that comes later in the log; then its turn comes again."""
+        tape = subscriber.tape
+        if subscriber.modifiers.mode == "latest":
+            survey = subscriber.survey
+            if survey is None or subscriber.judged >= survey.until:
+                survey = subscriber.survey = Survey(subscriber.judged, tape.done)
+            if not survey.complete:
+                survey.look(page.matching(subscriber.group, tape), page.last)
+                self._enqueue(subscriber)
+                return True
+        if subscriber.modifiers.ended == "hold" and page.known_through < subscriber.head > subscriber.judged:
+            self.pager.look_up(tape, page, lambda: self._paged(subscriber, page))
+            return True
+        return False
+
     # -- reading without a subscription -------------------------------------------------------------------------------
 
     async def grown(self, tape: Tape, after: int) -> None:
-        """Wait until there is something after `after`."""
-        while tape.done <= after:
+        """Wait until there is something after `after`, or the tape is stopped."""
+        while tape.done <= after and tape.stopped is None:
             answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             tape.waiters.add(answer)
             try:
@@ -453,24 +477,11 @@ class Hub:
         await self.pager.close()
 
 
-def position_message(place: Place) -> bytes:
-    """ "You are complete through here": with the hash there when it is known, and the count written."""
-    content: dict[str, object] = {
-        "type": "position", "channel": place.channel, "epoch": place.epoch, "complete_through": place.seq,
-    }  # fmt: skip
-    if place.hash8 is not None:
-        content["hash"] = place.hash8
-    return message(content | {"sent": place.sent, "held": {}})
-
-
-def _stretch(pending: list[Frame]) -> list[Frame]:
-    """The pending frames that go out as one write: as many as one transport may be handed at once, one at least."""
-    room = CUT_BYTES_MAX
-    for i, frame in enumerate(pending):
-        room -= len(frame.ws)
-        if room < 0 and i:
-            return pending[:i]
-    return pending[:]
+def _reads_at(subscriber: Subscriber) -> int:
+    """After which seq a cursor needs a page: where it stands, or as far as it looked ahead."""
+    survey = subscriber.survey
+    looking = survey is not None and not survey.complete and subscriber.judged < survey.until
+    return survey.at if survey is not None and looking else subscriber.judged
 
 
 def _is_current(subscriber: Subscriber) -> bool:

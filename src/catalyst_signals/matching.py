@@ -19,6 +19,7 @@ from catalyst_signals.filter_match import Test, compile_node, operand
 from catalyst_signals.filter_plan import SIDES, Branch, plan, rest_of
 from catalyst_signals.filter_tree import Clause
 from catalyst_signals.filters import Filter
+from catalyst_signals.versions import docs_of
 
 G = TypeVar("G", bound=Hashable)
 BoxKey = tuple[int, str | None, str, bool, bool]
@@ -155,8 +156,12 @@ class MatchIndex(Generic[G]):
                 self._take_away(group, branch, alone=len(branches) == 1)
 
     def match(self, doc: Mapping[str, Any]) -> list[G]:
-        """The groups whose filter matches the event, each once, in no order."""
-        facts = Facts(doc)
+        """The groups whose filter matches the event, by any version it speaks of; each once, in no order."""
+        if "was" not in doc:
+            return self._match(Facts(doc))
+        return list(dict.fromkeys(group for version in docs_of(doc) for group in self._match(Facts(version))))
+
+    def _match(self, facts: Facts) -> list[G]:
         if facts.erased:
             return []
         if facts.lenient:

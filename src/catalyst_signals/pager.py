@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine, Sequence
+from typing import Any
 
-from catalyst_signals.errors import CatalystError, PositionTooOld, Unavailable
-from catalyst_signals.events import Frame
+from catalyst_signals.errors import CatalystError, PositionTooOld, RangeUntrusted, Unavailable
+from catalyst_signals.events import Frame, Known, event_id
+from catalyst_signals.modifiers import life_of
 from catalyst_signals.pages import PAGE_EVENTS, Page, PageCache
 from catalyst_signals.tape import Tape
 from catalyst_signals.vital import vital
@@ -23,6 +25,7 @@ READS_MAX = 4  # Store reads at once; more would only queue in the store.
 RETRY_S = 0.25
 
 Fetch = Callable[[str, int, int], Awaitable[list[Frame]]]
+Find = Callable[[str, Sequence[str]], Awaitable[dict[str, Known]]]
 PageOrError = Page | CatalystError
 Then = Callable[[PageOrError], None]
 
@@ -30,12 +33,15 @@ Then = Callable[[PageOrError], None]
 class Pager:
     """Pages of every tape of one process, for cursors and for those who read without a subscription."""
 
-    def __init__(self, fetch: Fetch) -> None:
+    def __init__(self, fetch: Fetch, find: Find) -> None:
         self._fetch = fetch
+        self._find = find
         self._pages = PageCache(PAGES_BYTES_MAX)
+        self._first: dict[str, int] = {}
         self._reads: dict[tuple[str, int], list[Then]] = {}
         self._reading = asyncio.Semaphore(READS_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
+        self._forgotten = 0
 
     async def page(self, tape: Tape, after: int) -> Page:
         """The page after `after`, from wherever it is; only for `after` below `done`.
@@ -50,8 +56,14 @@ class Pager:
         self.read(tape, after, lambda result: _settle(answer, result))
         return await answer
 
+    def begins(self, channel: str, first: int) -> None:
+        """A channel's log begins here now: what retention dropped is not shown again, though it may be at hand."""
+        self._first[channel] = first
+
     def at_hand(self, tape: Tape, after: int) -> Page | None:
         """A page that holds the event after `after`, from the cache or the ring; None: it must be read."""
+        if after + 1 < self._first.get(tape.channel, 1):
+            return None
         start = after - after % PAGE_EVENTS
         for key in ((tape.channel, start), (tape.channel, after)):
             page = self._pages.get(key)
@@ -77,13 +89,17 @@ class Pager:
         waiting = self._reads.setdefault(key, [])
         waiting.append(lambda result: self._hand_out(tape, after, result, then, exactly))
         if len(waiting) == 1:
-            task = vital(self._read_page(key))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._start(self._read_page(key))
+
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        task = vital(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
     def _hand_out(self, tape: Tape, after: int, result: PageOrError, then: Then, exactly: bool) -> None:
-        """A shared page may end before `after` (cut short by its bytes), or begin with what retention dropped."""
-        missed = isinstance(result, PositionTooOld) or (isinstance(result, Page) and result.last <= after)
+        """A shared page may end before `after`, or begin with what retention dropped or with what cannot be trusted."""
+        lost = isinstance(result, PositionTooOld | RangeUntrusted)
+        missed = lost or (isinstance(result, Page) and result.last <= after)
         if missed and not exactly:
             self.read(tape, after, then, exactly=True)
         else:
@@ -100,7 +116,10 @@ class Pager:
         while True:
             try:
                 async with self._reading:
+                    known = self._forgotten
                     frames = await self._fetch(channel, after, PAGE_EVENTS)
+                if self._forgotten != known:
+                    continue
                 if frames:
                     return Page(frames)
             except Unavailable as error:
@@ -109,8 +128,29 @@ class Pager:
                 return error
             await asyncio.sleep(RETRY_S)
 
+    def look_up(self, tape: Tape, page: Page, then: Callable[[], None]) -> None:
+        """Learn which events of a page are signals that a later version replaces, as of now."""
+        self._start(self._look_up(tape, page, then))
+
+    async def _look_up(self, tape: Tape, page: Page, then: Callable[[], None]) -> None:
+        through = tape.done
+        lives = {frame.seq: life for frame in page.frames if (life := life_of(frame)).version}
+        following = {event_id(life.id, life.version + 1): seq for seq, life in lives.items()}
+        for frame in page.frames:
+            frame.forget()
+        while page.known_through < through:
+            try:
+                known = await self._find(tape.channel, list(following))
+                page.next_versions = {following[id]: next.seq for id, next in known.items()}
+                page.known_through = through
+            except Unavailable as error:
+                log.warning("versions could not be looked up, trying again", extra={"reason": str(error)})
+                await asyncio.sleep(RETRY_S)
+        then()
+
     def forget(self, tape: Tape) -> None:
-        """Its history is not what we read any more."""
+        """Its history is not what we read any more, nor what is being read."""
+        self._forgotten += 1
         self._pages.forget_channel(tape.channel)
 
     async def close(self) -> None:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 
 from catalyst_signals.events import Frame
 from catalyst_signals.filters import Filter
-from catalyst_signals.tape import Group, Tape
+from catalyst_signals.modifiers import NEVER, Reason
+from catalyst_signals.tape import Group, Subscriber, Tape
 
 PAGE_EVENTS = 256
 CUT_BYTES_MAX = 64 << 10  # The most that is handed to one transport at once: what a stalled reader can cost us.
@@ -23,17 +24,25 @@ _GROUPS_BY_FILTER = 8  # Up to here each group's own filter is cheaper than the 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """What one cursor gets from a page: joined frames, how many, and the place it has then reached."""
+    """What one cursor gets from a page: joined frames, how many, what is held back, and the place it has then reached.
+
+    It is the same until `good_until_us`, when one of its frames becomes too old.
+    """
 
     data: bytes
     count: int
+    held: Sequence[tuple[int, Reason]]
     through: Frame
+    good_until_us: int
 
 
 class Page:
-    """Frames `after + 1 ... last` of one channel, in order."""
+    """Frames `after + 1 ... last` of one channel, in order.
 
-    __slots__ = ("_cuts", "_hits", "_seqs", "frames", "last", "size")
+    `next_versions` has, of the signals in it that changed, the seq of the version that follows; as of `known_through`.
+    """
+
+    __slots__ = ("_cuts", "_hits", "_seqs", "frames", "known_through", "last", "next_versions", "size")
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = frames
@@ -42,32 +51,59 @@ class Page:
         self._seqs = [f.seq for f in frames]
         self._hits: dict[Group, list[int]] = {}
         self._cuts: dict[tuple[Group, int], Cut] = {}
+        self.next_versions: dict[int, int] = {}
+        self.known_through = 0
 
-    def cut(self, group: Group, tape: Tape, after: int) -> Cut:
-        """The next matching frames after `after` for a group, up to CUT_BYTES_MAX; kept when the group has others."""
+    def cut(self, subscriber: Subscriber, now_us: int) -> Cut:
+        """The next frames for a subscriber, up to CUT_BYTES_MAX; kept when others may stand in the same place."""
+        group, after = subscriber.group, subscriber.judged
+        if subscriber.modifiers.looks_around:
+            return self._cut(subscriber, now_us)
         found = self._cuts.get((group, after))
-        if found is None:
-            found = self._cut(self._hits_of(group, tape), bisect_right(self._seqs, after))
+        if found is None or found.good_until_us <= now_us:
+            found = self._cut(subscriber, now_us)
             if group.members > 1:
                 if len(self._cuts) == _CUTS_KEPT:
                     del self._cuts[next(iter(self._cuts))]
                 self._cuts[group, after] = found
         return found
 
-    def _cut(self, hits: list[int], start: int) -> Cut:
+    def _cut(self, subscriber: Subscriber, now_us: int) -> Cut:
+        age, survey = subscriber.group.age, subscriber.survey
+        hits = self._hits_of(subscriber.group, subscriber.tape)
         parts: list[bytes] = []
-        room = CUT_BYTES_MAX
+        held: list[tuple[int, Reason]] = []
+        room, good_until_us = CUT_BYTES_MAX, NEVER
         through = self.frames[-1]
-        for i in hits[bisect_left(hits, start) :]:
-            ws = self.frames[i].ws
-            room -= len(ws)
-            if parts and room < 0:
+        if survey is not None and self.last > survey.until:
+            through = self.frames[bisect_right(self._seqs, survey.until) - 1]
+        for i in hits[bisect_left(hits, bisect_right(self._seqs, subscriber.judged)) :]:
+            frame = self.frames[i]
+            if frame.seq > through.seq:
                 break
-            parts.append(ws)
-            through = self.frames[i]
-        else:
-            through = self.frames[-1]
-        return Cut(b"".join(parts), len(parts), through)
+            reason = age.holds(frame, now_us) or self._replaced(subscriber, frame)
+            if reason is not None:
+                held.append((frame.seq, reason))
+                continue
+            room -= len(frame.ws)
+            if parts and room < 0:
+                through = self.frames[i - 1]
+                break
+            parts.append(frame.ws)
+            good_until_us = min(good_until_us, age.holds_from_us(frame))
+        return Cut(b"".join(parts), len(parts), held, through, good_until_us)
+
+    def _replaced(self, subscriber: Subscriber, frame: Frame) -> Reason | None:
+        """Whether something later makes the frame superfluous, for those who asked for that."""
+        if not subscriber.modifiers.looks_around:
+            return None
+        if subscriber.modifiers.ended == "hold" and self.next_versions.get(frame.seq, NEVER) <= subscriber.head:
+            return "ended"
+        return "replaced" if subscriber.survey is not None and subscriber.survey.replaces(frame) else None
+
+    def matching(self, group: Group, tape: Tape) -> list[Frame]:
+        """The frames a group wants."""
+        return [self.frames[i] for i in self._hits_of(group, tape)]
 
     def _hits_of(self, group: Group, tape: Tape) -> list[int]:
         if group not in self._hits and len(self._hits) == _GROUPS_BY_FILTER:

@@ -7,6 +7,7 @@ Law: state is a fold; two processes that read the same events have the same stat
 from __future__ import annotations
 
 import logging
+import re
 import uuid
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -19,6 +20,8 @@ log = logging.getLogger("catalyst.system")
 
 INGEST_RETENTION_S = 30 * 86400
 BUILT_IN = ("main", "system", "ingest")
+SAVED_FILTERS_MAX = 100  # Of one user.
+FILTER_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")  # Never a filter by itself, so it can stand where one may.
 
 
 class Key(msgspec.Struct, frozen=True):
@@ -72,14 +75,16 @@ class Snapshot(msgspec.Struct):
     keys: dict[str, Key] = {}
     channels: dict[str, Channel] = {}
     sources: dict[str, Source] = {}
+    filters: dict[str, dict[str, str]] = {}
 
 
 class SystemState:
-    """Users, keys, channels and ingest sources as of the last folded event."""
+    """Users with their saved filters, keys, channels and ingest sources as of the last folded event."""
 
     def __init__(self, snapshot: Snapshot) -> None:
         self._now = snapshot
         self._watchers: list[Callable[[str], None]] = []
+        self._filter_watchers: list[Callable[[str, str], None]] = []
         for name in BUILT_IN:
             age_s = INGEST_RETENTION_S if name == "ingest" else None
             snapshot.channels.setdefault(name, Channel(name, age_s=age_s))
@@ -104,6 +109,10 @@ class SystemState:
         """Ingest id -> source."""
         return self._now.sources
 
+    def filters_of(self, user: str) -> Mapping[str, str]:
+        """Name -> text of the filters a user has saved."""
+        return self._now.filters.get(user, {})
+
     @property
     def place(self) -> tuple[str, int, str]:
         """Epoch, seq and hash8 of the last folded event."""
@@ -117,6 +126,10 @@ class SystemState:
         """Call `watcher(key id)` whenever a key stops being what it was."""
         self._watchers.append(watcher)
 
+    def watch_filters(self, watcher: Callable[[str, str], None]) -> None:
+        """Call `watcher(user, name)` whenever a filter was saved; one that is removed changes nothing for anybody."""
+        self._filter_watchers.append(watcher)
+
     def fold(self, frame: Frame) -> None:
         """Take in the next `system` event; a type we do not know is from a newer version and changes nothing here."""
         apply = _APPLY.get(frame.doc["type"])
@@ -124,6 +137,9 @@ class SystemState:
             for key_id in apply(self._now, frame.doc["data"]):
                 for watcher in self._watchers:
                     watcher(key_id)
+            if apply is _filter_saved:
+                for filter_watcher in self._filter_watchers:
+                    filter_watcher(frame.doc["data"]["user"], frame.doc["data"]["name"])
         self._now.epoch, self._now.seq, self._now.hash8 = frame.epoch, frame.seq, frame.hash8
         frame.forget()
 
@@ -166,6 +182,7 @@ def _user_created(now: Snapshot, data: dict[str, Any]) -> list[str]:
 
 def _user_removed(now: Snapshot, data: dict[str, Any]) -> list[str]:
     now.users.pop(data["user"], None)
+    now.filters.pop(data["user"], None)
     gone = [key.id for key in now.keys.values() if key.user == data["user"]]
     for key_id in gone:
         del now.keys[key_id]
@@ -189,6 +206,21 @@ def _source_removed(now: Snapshot, data: dict[str, Any]) -> list[str]:
     return []
 
 
+def _filter_saved(now: Snapshot, data: dict[str, Any]) -> list[str]:
+    mine = now.filters.setdefault(data["user"], {})
+    if data["name"] in mine or len(mine) < SAVED_FILTERS_MAX:
+        mine[data["name"]] = data["filter"]
+    return []
+
+
+def _filter_removed(now: Snapshot, data: dict[str, Any]) -> list[str]:
+    mine = now.filters.get(data["user"], {})
+    mine.pop(data["name"], None)
+    if not mine:
+        now.filters.pop(data["user"], None)
+    return []
+
+
 _APPLY: dict[str, Callable[[Snapshot, dict[str, Any]], list[str]]] = {
     "key.created": _key_created,
     "key.revoked": _key_revoked,
@@ -198,4 +230,6 @@ _APPLY: dict[str, Callable[[Snapshot, dict[str, Any]], list[str]]] = {
     "ingest.created": _source_set,
     "ingest.rotated": _source_set,
     "ingest.removed": _source_removed,
+    "filter.saved": _filter_saved,
+    "filter.removed": _filter_removed,
 }

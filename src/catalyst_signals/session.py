@@ -6,6 +6,7 @@ Law: nothing but `auth` is accepted before authentication; a position resumes ex
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -19,13 +20,14 @@ from catalyst_signals.errors import (
     Unsupported,
 )
 from catalyst_signals.events import Epoch, check_channel_name
+from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.signals import decode
 
-MODIFIERS = ("stale", "max_age_s", "mode", "ended")  # Known to the protocol, not yet to this server.
+MAX_AGE_S = (1, 10 * 366 * 86400)
 POSITION_S = (1, 60)
 _FIELDS = {
     "auth": ("key",),
-    "subscribe": ("channel", "channels", "filter", "after", "epoch", "hash", "position_s"),
+    "subscribe": ("channel", "channels", "filter", "after", "epoch", "hash", "position_s", *Modifiers._fields),
     "unsubscribe": ("channel",),
     "publish": ("channel", "signal"),
 }  # What each message may hold beside `type` and `ref`: a mistyped `aftr` would be a silent loss.
@@ -50,6 +52,7 @@ class Subscribe:
     epoch: str | None
     hash8: str | None
     position_s: int | None
+    modifiers: Modifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,10 +121,6 @@ def _command(content: Any, ref: object, authenticated: bool) -> Command:
 
 def _check_fields(content: dict[str, Any], kind: str) -> None:
     for name, value in content.items():
-        if kind == "subscribe" and name in MODIFIERS:
-            raise Unsupported(
-                f"the modifier `{name}` is not known to this server yet; leave it out", field=name, got=value
-            )
         if name not in _FIELDS[kind] and name not in ("type", "ref"):
             raise Unsupported(f"`{kind}` has no `{name}`", field=name, got=value, allowed=list(_FIELDS[kind]))
 
@@ -134,7 +133,8 @@ def _subscribe(content: dict[str, Any], ref: object) -> Subscribe:
         after=_seq(content.get("after")),
         epoch=_optional_text(content, "epoch"),
         hash8=_optional_text(content, "hash"),
-        position_s=_position_s(content.get("position_s")),
+        position_s=_whole(content, "position_s", POSITION_S),
+        modifiers=modifiers_of(content),
     )
 
 
@@ -156,13 +156,33 @@ def _seq(after: object) -> int | None:
     raise InvalidRequest("`after` is a seq: a whole number from 0", field="after", got=after, allowed=">= 0")
 
 
-def _position_s(value: object) -> int | None:
-    low, high = POSITION_S
+def modifiers_of(content: Mapping[str, Any]) -> Modifiers:
+    """The modifiers of a subscription; one that is not named has its default.
+
+    Raises:
+        InvalidRequest: names the modifier and what it may be.
+    """
+    return Modifiers(
+        stale=_one_of(content, "stale", "hold", "send"),
+        max_age_s=_whole(content, "max_age_s", MAX_AGE_S),
+        mode=_one_of(content, "mode", "all", "latest"),
+        ended=_one_of(content, "ended", "send", "hold"),
+    )
+
+
+def _one_of(content: Mapping[str, Any], name: str, default: str, other: str) -> Any:
+    value = content.get(name)
+    if value is None or value in (default, other):
+        return value or default
+    raise InvalidRequest(f"`{name}` is `{default}` or `{other}`", field=name, got=value, allowed=[default, other])
+
+
+def _whole(content: Mapping[str, Any], name: str, limits: tuple[int, int]) -> int | None:
+    value = content.get(name)
+    low, high = limits
     if value is None or (isinstance(value, int) and not isinstance(value, bool) and low <= value <= high):
         return value
-    raise InvalidRequest(
-        f"`position_s` is whole seconds, {low} to {high}", field="position_s", got=value, allowed=f"{low}-{high}"
-    )
+    raise InvalidRequest(f"`{name}` is whole seconds, {low} to {high}", field=name, got=value, allowed=f"{low}-{high}")
 
 
 def _text(content: dict[str, Any], name: str) -> str:
@@ -214,14 +234,24 @@ def resume(log: Standing, *, after: int | None, epoch: str | None, hash8: str | 
         _check_older(log, epoch, after)
     if after > log.head:
         raise PositionAhead(f"the log ends at {log.head}", field="after", got=after, head=log.head, epoch=log.epoch)
+    _check_void(log, after)
     if after < log.first - 1:
-        raise PositionTooOld(field="after", got=after, first=log.first, epoch=log.epoch)
+        raise PositionTooOld(field="after", got=after, first=log.first, last=log.head, epoch=log.epoch)
     if after and hash8 is not None and known8 is not None and hash8 != known8:
         raise EpochChanged(
             "the event at this position is another one here: the log was rewritten; start again",
             void=[1, after], resume_after=log.first - 1, epoch=log.epoch,
         )  # fmt: skip
     return after
+
+
+def _check_void(log: Standing, after: int) -> None:
+    """Nobody was ever given a place within a void by this log; its end is what we tell to resume after."""
+    for epoch in log.epochs:
+        if epoch.last_before < after < epoch.first - 1:
+            raise EpochChanged(
+                void=[epoch.last_before + 1, epoch.first - 1], resume_after=epoch.first - 1, epoch=log.epoch
+            )
 
 
 def _check_older(log: Standing, epoch: str, after: int) -> None:

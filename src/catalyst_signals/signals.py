@@ -18,7 +18,7 @@ from uuid import uuid4
 import msgspec
 
 from catalyst_signals.errors import InvalidDraft, InvalidJson, TooLarge
-from catalyst_signals.events import Draft, check_id, hash_of_draft, parse_iso
+from catalyst_signals.events import Draft, check_id, event_id, hash_of_draft, parse_iso
 from catalyst_signals.kinds import PARTS, Kind, fields_of, shown
 from catalyst_signals.vocabulary import ACTIONS, DIRECTIONS, FIELDS, SHORT_ACTIONS
 
@@ -158,7 +158,7 @@ def signal_draft(sent: Any, *, subject: str, id: str | None = None) -> tuple[Dra
         InvalidName: the id is not one.
         TooLarge: it encodes to more than 64 KiB.
     """
-    data = _canonical(sent)
+    data = canonical(sent)
     named = data.pop("id", None) or (None if id is None else check_id(id))
     data["provider"] = {"id": subject}
     try:
@@ -173,7 +173,7 @@ def signal_draft(sent: Any, *, subject: str, id: str | None = None) -> tuple[Dra
     return draft, named is None
 
 
-def _canonical(sent: Any) -> dict[str, Any]:
+def canonical(sent: Any) -> dict[str, Any]:
     """The canonical `data` of what was sent, with the publisher's `id` still in it."""
     if type(sent) is not dict:
         raise InvalidDraft(f"a signal is a JSON object, got {shown(sent)}", got=shown(sent), allowed="a JSON object")
@@ -181,7 +181,7 @@ def _canonical(sent: Any) -> dict[str, Any]:
         name = min(OURS.intersection(sent))
         raise InvalidDraft(f"`{name}` is set by the server; leave it out", field=name, got=shown(sent[name]))
     if "symbol" in sent or "ticker" in sent or "target" in sent:
-        sent = _expanded(sent)
+        sent = expanded(sent)
     data = fields_of(sent, PARTS[""])
     if "symbol" not in data.get("instrument", ()):
         text = 'a signal needs an instrument: "symbol": "ACME", or "instrument": {"symbol": "ACME"}'
@@ -190,7 +190,7 @@ def _canonical(sent: Any) -> dict[str, Any]:
     return data
 
 
-def _expanded(sent: dict[str, Any]) -> dict[str, Any]:
+def expanded(sent: dict[str, Any]) -> dict[str, Any]:
     """The short form written out: `symbol` or `ticker` into `instrument`, `target` into `targets`."""
     sent = dict(sent)
     for name in ("symbol", "ticker"):
@@ -264,6 +264,11 @@ class Signal:
             id=doc["id"], channel=doc["channel"], seq=doc["seq"], version=doc["version"], type=doc["type"],
             ts=datetime.fromisoformat(doc["ts"]), data=doc.get("data", {}),
         )  # fmt: skip
+
+    @property
+    def key(self) -> str:
+        """Names this version of this signal for ever, in its channel: what a handler need not do twice."""
+        return event_id(self.id, self.version)
 
     @property
     def symbol(self) -> str:

@@ -7,14 +7,20 @@ Knows nothing of sockets or stores. Law: a live subscriber has been judged for e
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
 from catalyst_signals.errors import CatalystError
 from catalyst_signals.events import Frame
 from catalyst_signals.filters import Filter
 from catalyst_signals.matching import MatchIndex
+from catalyst_signals.modifiers import Age, Modifiers, Reason, total
+from catalyst_signals.survey import Survey
 
+HOLDS_MAX = 256  # Remembered, so that whoever asks why an event did not come can be answered.
+
+Holds = deque[tuple[int, Reason]]  # The newest that were held: seq and reason.
 Write = Callable[[bytes], Any]
 
 
@@ -49,23 +55,29 @@ class Peer:
 
 
 class Group:
-    """Everyone on a channel with the same filter. `writes[i]` belongs to `live[i]`; a None has left since."""
+    """Everyone on a channel with the same filter and the same age. `writes[i]` belongs to `live[i]`; a None has left.
 
-    __slots__ = ("filter", "holes", "live", "matched", "members", "pending", "writes")
+    `written` and `held` count for all of `live` at once, so that a subscriber's own counts cost nothing per delivery.
+    """
 
-    def __init__(self, filter: Filter) -> None:
+    __slots__ = ("age", "filter", "held", "holds", "holes", "live", "members", "pending", "writes", "written")
+
+    def __init__(self, filter: Filter, age: Age) -> None:
         self.filter = filter
+        self.age = age
         self.members = 0
         self.live: list[Subscriber | None] = []
         self.writes: list[Write] = []
         self.holes = 0
-        self.matched = 0  # Frames written to all of `live` so far: a subscriber's `sent` costs nothing per delivery.
+        self.written = 0
+        self.held: dict[str, int] = {}  # By reason; made anew when it changes, so a subscriber may keep the one it saw.
+        self.holds: Holds = deque(maxlen=HOLDS_MAX)
         self.pending = False  # Part of the turn in progress and not yet finished.
 
     def enter(self, subscriber: Subscriber, write: Write) -> None:
         """Make a subscriber live; only between turns of its channel."""
         subscriber.slot = len(self.live)
-        subscriber.base = self.matched
+        subscriber.base, subscriber.base_held = self.written, self.held
         self.live.append(subscriber)
         self.writes.append(write)
 
@@ -87,33 +99,52 @@ class Group:
 
 
 class Subscriber:
-    """A position, a filter and whose they are. Never a queue.
+    """A position, a filter with its modifiers, and whose they are. Never a queue.
 
     While `slot` is None it is a cursor, judged up to `judged`; otherwise it is live and judged up to its tape's `done`.
+    `began` and `head` are where it was and where the log ended when it subscribed.
     """
 
-    __slots__ = ("base", "epoch", "group", "hash8", "judged", "peer", "queued", "sent", "slot", "tape", "told_live")
+    __slots__ = (
+        "base", "base_held", "began", "epoch", "group", "hash8", "head", "held", "holds", "judged", "modifiers", "peer",
+        "queued", "sent", "slot", "survey", "tape", "told_live",
+    )  # fmt: skip
 
-    def __init__(self, peer: Peer, tape: Tape, group: Group, after: int, epoch: str, hash8: str | None) -> None:
+    def __init__(
+        self, peer: Peer, tape: Tape, group: Group, modifiers: Modifiers, after: int, epoch: str, hash8: str | None
+    ) -> None:
         self.peer = peer
         self.tape = tape
         self.group = group
-        self.judged = after
+        self.modifiers = modifiers
+        self.began = self.judged = after
+        self.head = tape.done
         self.epoch = epoch
         self.hash8 = hash8
         self.sent = 0
+        self.held: dict[str, int] = {}
+        self.holds: Holds | None = None
         self.slot: int | None = None
         self.base = 0
+        self.base_held: dict[str, int] = {}
+        self.survey: Survey | None = None
         self.queued = False
         self.told_live = False
+
+    def hold(self, held: Sequence[tuple[int, Reason]]) -> None:
+        """Count what a cursor is past without getting it, and remember why."""
+        self.held = total(self.held, Counter(reason for _, reason in held))
+        if self.holds is None:
+            self.holds = deque(maxlen=HOLDS_MAX)
+        self.holds.extend(held)
 
 
 class Tape:
     """One channel here. `tip` is what the gate let in last, `done` what live subscribers were served up to."""
 
     __slots__ = (
-        "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "everything", "groups", "index", "low",
-        "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
+        "ages", "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "everything", "groups", "index",
+        "low", "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
     )  # fmt: skip
 
     def __init__(self, channel: str, epoch: str, tip: int, tip8: str) -> None:
@@ -127,22 +158,24 @@ class Tape:
         self.ring: dict[int, Frame] = {}
         self.low = tip + 1  # The lowest seq in the ring; above `tip` when it is empty.
         self.index: MatchIndex[Group] = MatchIndex()
-        self.groups: dict[Filter, Group] = {}
-        self.everything: Group | None = None
+        self.groups: dict[tuple[Filter, Age], Group] = {}
+        self.ages: Counter[Age] = Counter()  # Of the groups there are: often just one.
+        self.everything: list[Group] = []  # Without a filter, one an age.
         self.subscribers: set[Subscriber] = set()
         self.ahead: list[Subscriber] = []  # Read further in the store than this process has heard of.
         self.waiters: set[asyncio.Future[None]] = set()
         self.stopped: CatalystError | None = None
 
-    def group_for(self, filter: Filter) -> Group:
-        """The group of this filter, made when it is the first of its kind."""
-        group = self.groups.get(filter)
+    def group_for(self, filter: Filter, age: Age) -> Group:
+        """The group of this filter and age, made when it is the first of its kind."""
+        group = self.groups.get((filter, age))
         if group is None:
-            group = self.groups[filter] = Group(filter)
+            group = self.groups[filter, age] = Group(filter, age)
+            self.ages[age] += 1
             if filter.text:
                 self.index.add(group, filter)
             else:
-                self.everything = group
+                self.everything.append(group)
         group.members += 1
         return group
 
@@ -150,21 +183,24 @@ class Tape:
         """One member of a group is gone; the last one takes the group with it."""
         group.members -= 1
         if group.members == 0:
-            del self.groups[group.filter]
-            if group is self.everything:
-                self.everything = None
-            else:
+            del self.groups[group.filter, group.age]
+            self.ages -= Counter((group.age,))
+            if group.filter.text:
                 self.index.remove(group)
+            else:
+                self.everything.remove(group)
 
     def match(self, frame: Frame) -> list[Group]:
         """The groups whose filter matches; the frame is decoded only when somebody has a filter."""
         if frame.erased:
             return []
-        found = list(self.index.match(frame.doc)) if len(self.index) else []
+        found = self.index.match(frame.doc) if len(self.index) else []
         frame.forget()
-        if self.everything is not None:
-            found.append(self.everything)
-        return found
+        return found + self.everything
+
+    def holding(self, frame: Frame, now_us: int) -> dict[Age, Reason]:
+        """For which ages the frame is held at this moment, and why; nearly always for none."""
+        return {age: reason for age in self.ages if (reason := age.holds(frame, now_us)) is not None}
 
     def accept(self, frame: Frame) -> None:
         """Move the tip. With nobody subscribed here there is nothing to serve and nothing to keep."""

@@ -6,11 +6,12 @@ Law: any single flipped bit of what is hashed is found, and the first event it m
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 
 from catalyst_signals.errors import PositionTooOld, StoreCorrupt
-from catalyst_signals.events import Event, Extent, Known, next_seq, wrong_with
+from catalyst_signals.events import NO_HASH, Epoch, Event, Extent, Known, next_seq, wrong_with
 from catalyst_signals.stores import Store
 
 PAGE = 2000
@@ -54,7 +55,7 @@ async def verify(store: Store, progress: Progress | None = None) -> Report:
     report = Report()
     for channel, extent in sorted(extents.items()):
         done = sum(report.rows.values())
-        walk = _Walk(store, extent)
+        walk = Walk(store, extent)
         while await walk.on():
             if progress is not None:
                 progress(done + walk.rows, total)
@@ -64,19 +65,19 @@ async def verify(store: Store, progress: Progress | None = None) -> Report:
     return report
 
 
-class _Walk:
+class Walk:
     """One channel, from its first kept event to its end as of the start; stops at the first fault."""
 
-    def __init__(self, store: Store, extent: Extent) -> None:
+    def __init__(self, store: Store, extent: Extent, page: int = PAGE) -> None:
         self._store = store
         self._begin_at(extent)
-        self._limit = PAGE
+        self._limit = page
         self.rows = 0
         self.fault: Fault | None = None
 
     def _begin_at(self, extent: Extent) -> None:
         self._extent = extent
-        self._at, self._hash = extent.first - 1, extent.hash_before
+        self._at, self._hash, self._on_event = extent.first - 1, extent.hash_before, False
         self._began = {epoch.first: epoch for epoch in extent.epochs}
 
     async def on(self) -> bool:
@@ -103,7 +104,8 @@ class _Walk:
         if self._limit > 1:
             self._limit //= 2
             return True
-        self._blame(next_seq(self._extent.epochs, self._at), damage.message, page[0].id if page else "")
+        seq = next_seq(self._extent.epochs, self._at)
+        self._blame(seq, in_words(damage, self._extent.channel, seq), page[0].id if page else "")
         return False
 
     def _take(self, page: list[Event], known: Mapping[str, Known]) -> None:
@@ -114,14 +116,14 @@ class _Walk:
             wrong = self._wrong_with(event, known.get(event.id))
             if wrong is not None:
                 return self._blame(event.seq, wrong, event.id)
-            self._at, self._hash = event.seq, event.hash
+            self._at, self._hash, self._on_event = event.seq, event.hash, True
             self.rows += 1
         return None
 
     def _wrong_with(self, event: Event, known: Known | None) -> str | None:
         if event.prev != self._hash:
             return "its hash does not join the event before it"
-        if event.seq in self._began and self._began[event.seq].hash_before != self._hash:
+        if event.seq in self._began and not self._joins(self._began[event.seq]):
             return "its epoch does not join the event before it"
         if known is None:
             return "its id is not in the table of ids"
@@ -129,17 +131,37 @@ class _Walk:
             return "the table of ids has another event under its id"
         return wrong_with(event)
 
+    def _joins(self, epoch: Epoch) -> bool:
+        """Whether an epoch begins where this walk stands; epochs between may have no event."""
+        ends = self._at if self._on_event else epoch.last_before
+        before = max((each.first - 1 for each in self._extent.epochs if each.first < epoch.first), default=0)
+        return epoch.hash_before == self._hash and epoch.last_before == max(ends, before)
+
     def _end(self) -> None:
-        """Nothing more: this must be where the head says the log ends."""
+        """Nothing more: this must be where the head says the log ends, and the epochs must be a row of them."""
         extent = self._extent
+        if not _in_order(extent.epochs):
+            return self._blame(0, "its epochs do not follow one another")
         missing = next_seq(extent.epochs, self._at)
         if missing <= extent.durable:
             self._blame(missing, f"it is missing: the log ends at {self._at}, its head says {extent.durable}")
         elif extent.durable == extent.last and self._hash != extent.hash_last:
             self._blame(self._at, "the head does not have the hash of this, the last event")
+        return None
 
     def _blame(self, seq: int, what: str, id: str = "") -> None:
         self.fault = Fault(self._extent.channel, seq, what, id)
+
+
+def in_words(damage: StoreCorrupt, channel: str, seq: int) -> str:
+    """What a store says of an event it cannot read, without which event it is."""
+    return damage.message.removeprefix(f"event {seq} of {channel}").removeprefix(":").strip()
+
+
+def _in_order(epochs: Sequence[Epoch]) -> bool:
+    """Whether each epoch begins above the end of the one before, and the first where every log begins."""
+    begun = (epochs[0].first, epochs[0].last_before, epochs[0].hash_before) == (1, 0, NO_HASH)
+    return begun and all(a.first - 1 <= b.last_before < b.first for a, b in pairwise(epochs))
 
 
 def _kept_by(extent: Extent) -> int:

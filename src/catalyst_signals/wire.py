@@ -13,7 +13,7 @@ from typing import Any
 import msgspec
 
 from catalyst_signals.errors import CatalystError, InvalidJson
-from catalyst_signals.events import Event, Frame, Receipt, Stored, iso
+from catalyst_signals.events import Event, Frame, Receipt, Stored, iso, signal_id
 
 PROTOCOL = 1
 SYSTEM_CHANNEL = "system"
@@ -26,14 +26,13 @@ _TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2).
 def frame_of(event: Event) -> Frame:
     """The event as every subscriber gets it. An erased one keeps its place and says so."""
     rest = event.body[1:] if event.body else b'"erased":true}'
-    text = b'{"type":"%s","channel":"%s","seq":%d,"id":%s,"version":%d,"ts":"%s.%06dZ",%s' % (
-        event.type.encode(), event.channel.encode(), event.seq, encode(event.id), event.version,
-        _second(event.ts_us // 1_000_000), event.ts_us % 1_000_000, rest,
+    hash8 = event.hash[:4].hex()
+    text = b'{"type":"%s","channel":"%s","seq":%d,"id":%s,"version":%d,"ts":"%s.%06dZ","hash":"%s",%s' % (
+        event.type.encode(), event.channel.encode(), event.seq, encode(signal_id(event.id)), event.version,
+        _second(event.ts_us // 1_000_000), event.ts_us % 1_000_000, hash8.encode(), rest,
     )  # fmt: skip
     header = ws_header(len(text))
-    return Frame(
-        event.channel, event.epoch, event.seq, event.prev[:4].hex(), event.hash[:4].hex(), header + text, len(header)
-    )
+    return Frame(event.channel, event.epoch, event.seq, event.prev[:4].hex(), hash8, header + text, len(header))
 
 
 @lru_cache(maxsize=64)
@@ -65,7 +64,7 @@ def error_message(error: CatalystError, ref: object = None) -> bytes:
 def answer(stored: Stored, receipt: Receipt, *, id_by_server: bool = False) -> dict[str, Any]:
     """What a publisher is told of one draft."""
     out: dict[str, Any] = {
-        "channel": stored.channel, "epoch": stored.epoch, "seq": receipt.seq, "id": receipt.id,
+        "channel": stored.channel, "epoch": stored.epoch, "seq": receipt.seq, "id": signal_id(receipt.id),
         "version": receipt.version, "ts": iso(receipt.ts_us), "duplicate": receipt.duplicate,
         "durability": stored.durability,
     }  # fmt: skip

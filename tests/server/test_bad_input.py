@@ -160,7 +160,7 @@ async def test_a_socket_without_a_key_is_closed_in_time(server: RunningServer) -
         ('{"type":"subscribe","channel":"main","after":"1"}', "request_invalid", "after"),
         ('{"type":"subscribe","channel":"main","filter":"confidance > 1"}', "filter_invalid", None),
         ('{"type":"subscribe","channel":"main","filter":{"all":[{"field":7}]}}', "filter_invalid", None),
-        ('{"type":"subscribe","channel":"main","mode":"latest"}', "unsupported", "mode"),
+        ('{"type":"subscribe","channel":"main","mode":"newest"}', "request_invalid", "mode"),
         ('{"type":"unsubscribe","channel":"main"}', "not_found", "channel"),
         ('{"type":"publish","channel":"main","signal":7}', "draft_invalid", None),
         ('{"type":"publish","channel":"system","signal":{"symbol":"A","action":"BUY"}}', "forbidden", "channel"),

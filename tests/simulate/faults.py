@@ -2,7 +2,8 @@
 
 Owns: what can go wrong between a process and the log, and how often. Knows nothing of hubs or subscribers.
 Law: the faulty store breaks only what its port allows: a raise leaves the outcome unknown, nothing above `durable` is
-read, what was durable stays. The log it keeps is the only truth the judge has.
+read, what was durable stays unless the world rewinds it. The log it keeps, and what it ever took back, is the only
+truth the judge has.
 """
 
 from __future__ import annotations
@@ -15,9 +16,11 @@ from random import Random
 from typing import TYPE_CHECKING, Any
 
 from catalyst_signals.errors import StoreUnavailable, Unavailable
-from catalyst_signals.events import Batch, Event, Extent, Frame, Known, Refused, Stored
+from catalyst_signals.events import EPOCH_GAP, Batch, Event, Extent, Frame, Kept, Known, Refused, Stored
 from catalyst_signals.stores import PAGE_BYTES_MAX
 from catalyst_signals.stores.memory import MemoryStore
+
+from .history import Erasure, History, Log
 
 if TYPE_CHECKING:
     from .world import World
@@ -71,6 +74,11 @@ class FaultyStore:
         self._durable: dict[str, int] = {}  # Of each channel, while something that is shown is not durable.
         self._before: MemoryStore | None = None  # The log as it will be if we die before that.
         self._waiting: list[tuple[Reply, Any]] = []
+        self._whole: dict[str, list[Event]] = {}  # What the log says, and said before it was dropped or erased.
+        self._lost: dict[str, list[Log]] = {}  # What it said before it was rewound.
+        self._firsts: dict[str, list[int]] = {}
+        self.erasures: list[Erasure] = []
+        self.changed_s = 0.0  # When anything was appended last.
 
     def open(self, channels: Sequence[str]) -> None:
         """Open channels, durably."""
@@ -79,9 +87,68 @@ class FaultyStore:
             self._durable |= dict.fromkeys(channels, 0)
             self._before._logs |= {channel: _copy(self._inner)._logs[channel] for channel in channels}
 
-    def log(self, channel: str) -> list[Event]:
-        """Everything there is, for the judge."""
-        return now(self._inner.read(channel, 0, 1_000_000, 1 << 40))
+    def history(self, channel: str) -> History:
+        """Everything there is and was, for the judge."""
+        erased = {erasure.seq: erasure for erasure in self.erasures if erasure.channel == channel}
+        final = Log(channel, self._all(channel), self._inner._logs[channel].epochs, erased=erased)
+        return History(final, self._lost.get(channel, []), self._firsts.get(channel, [1]))
+
+    def _all(self, channel: str) -> list[Event]:
+        return self._whole.setdefault(channel, [])
+
+    # -- what its operator does ---------------------------------------------------------------------------------------
+
+    def save(self) -> MemoryStore:
+        """A copy of what is durable."""
+        return _copy(self._before or self._inner)
+
+    def rewind(self, copy: MemoryStore, at_us: int) -> None:
+        """The log is that of an earlier copy again; whoever waits for a commit does not learn how it ended."""
+        for channel, log in self._inner._logs.items():
+            shown = [event for event in self._all(channel) if event.seq <= self.visible(channel)]
+            self._lost.setdefault(channel, []).append(Log(channel, shown, tuple(log.epochs), at_us))
+        opened = {channel: log for channel, log in self._inner._logs.items() if channel not in copy._logs}
+        self._inner, self._before = _copy(copy), None
+        self._inner._logs |= {channel: replace(log, events=[], ids={}) for channel, log in opened.items()}
+        self._cut()
+        for reply, _ in self._waiting:
+            reply(StoreUnavailable("the store was rewound"))
+        self._waiting.clear()
+
+    def begin_epochs(self) -> None:
+        """What `catalyst restore` does with the copy."""
+        for channel, extent in now(self._inner.extents()).items():
+            now(self._inner.begin_epoch(channel, extent.last + EPOCH_GAP, "restored"))
+
+    def drop(self, channel: str, through: int) -> None:
+        """Retention."""
+        for store in self._both():
+            extent = now(store.drop(channel, through))
+        self._firsts.setdefault(channel, [1]).append(extent.first)
+
+    def erase(self, channel: str, seq: int, at_us: int) -> Erasure:
+        """What one event said is gone."""
+        for store in self._both():
+            now(store.erase(channel, seq))
+        self.erasures.append(Erasure(channel, seq, at_us, at_us))
+        return self.erasures[-1]
+
+    def kept(self, channel: str) -> list[int]:
+        """The seqs that can be dropped or erased."""
+        log = (self._before or self._inner)._logs.get(channel)
+        return [] if log is None else [event.seq for event in log.events]
+
+    def _both(self) -> list[MemoryStore]:
+        return [self._inner] if self._before is None else [self._inner, self._before]
+
+    def _cut(self) -> None:
+        """Forget what is not in the log any more."""
+        for channel, events in self._whole.items():
+            last = self._inner._logs[channel].events[-1:] or None
+            end = last[0].seq if last else self._inner._logs[channel].first - 1
+            self._whole[channel] = [event for event in events if event.seq <= end]
+
+    # -- what is asked of it ------------------------------------------------------------------------------------------
 
     def serve(self, name: str, args: tuple[Any, ...], reply: Reply) -> None:
         """A request arrives."""
@@ -102,6 +169,10 @@ class FaultyStore:
             self._before = _copy(self._inner)
             world.loop.call_later(world.rng.choice((0.005, 0.05, 0.5, 2)), self._synced, self._before)
         results = now(self._inner.append(batches))
+        for result in results:
+            if isinstance(result, Stored) and result.events:
+                self._all(result.channel).extend(result.events)
+                self.changed_s = world.loop.time()
         self._look_at(batches, results)
         if self._before is None:
             reply(results)
@@ -129,9 +200,10 @@ class FaultyStore:
         self._down = True
         self._world.note("store    dies")
         if self._before is not None:
-            if any(self.log(channel)[last:] for channel, last in self._durable.items()):
+            if any(self._inner._logs[channel].last > last for channel, last in self._durable.items()):
                 self._world.saw("events that were shown vanished with the store")
             self._inner, self._before = self._before, None
+            self._cut()
             for reply, _ in self._waiting:
                 reply(StoreUnavailable("the store died"))
             self._waiting.clear()
@@ -145,6 +217,11 @@ class FaultyStore:
     def visible(self, channel: str) -> int:
         """The highest seq of a channel that may be shown."""
         return self._durable[channel] if self._before is not None else 1 << 60
+
+    def _durably(self) -> None:
+        """What waits to be durable is, before something else is done."""
+        if self._before is not None:
+            self._synced(self._before)
 
     def _read(self, channel: str, after: int, limit: int, bytes_max: int) -> list[Event]:
         world, top = self._world, self.visible(channel)
@@ -160,6 +237,19 @@ class FaultyStore:
 
     def _find(self, channel: str, ids: Sequence[str]) -> dict[str, Known]:
         return now(self._inner.find(channel, ids))
+
+    def _begin_epoch(self, channel: str, first: int, reason: str) -> Extent:
+        self._durably()
+        self._world.saw("an epoch was begun by a process")
+        self._world.note("store    begins an epoch of %s at %d", channel, first)
+        return now(self._inner.begin_epoch(channel, first, reason))
+
+    def _kept(self, name: str, channel: str) -> Kept:
+        return now(self._inner.kept(name, channel))
+
+    def _keep(self, name: str, channel: str, seq: int, state: bytes, was: int) -> bool:
+        self._durably()
+        return now(self._inner.keep(name, channel, seq, state, was=was))
 
 
 class StoreLine:
@@ -183,6 +273,18 @@ class StoreLine:
     async def find(self, channel: str, ids: Sequence[str]) -> dict[str, Known]:
         """As the port says."""
         return await self._ask("find", channel, ids)
+
+    async def begin_epoch(self, channel: str, first: int, reason: str) -> Extent:
+        """As the port says."""
+        return await self._ask("begin_epoch", channel, first, reason)
+
+    async def kept(self, name: str, channel: str) -> Kept:
+        """As the port says."""
+        return await self._ask("kept", name, channel)
+
+    async def keep(self, name: str, channel: str, seq: int, state: bytes = b"", *, was: int) -> bool:
+        """As the port says."""
+        return await self._ask("keep", name, channel, seq, state, was)
 
     def _ask(self, name: str, *args: Any) -> asyncio.Future[Any]:
         world = self._world
@@ -300,6 +402,7 @@ def now(work: Coroutine[Any, Any, Any]) -> Any:
 def _copy(store: MemoryStore) -> MemoryStore:
     """The same log, by itself: what is in it never changes, only the lists do."""
     twin = copy.copy(store)
+    twin._kept = dict(store._kept)
     twin._logs = {
         channel: replace(log, epochs=list(log.epochs), events=list(log.events), ids=dict(log.ids))
         for channel, log in store._logs.items()

@@ -1,25 +1,36 @@
-"""The judge: knows the promise and nothing else. It looks at the final log, at what publishers were answered and at
-what subscribers were sent, and says where they differ.
+"""The judge: knows the promise and nothing else. It looks at the log as it is and as it was, at what publishers were
+answered and at what subscribers were sent, and says where they differ.
 
-Law: every subscriber receives exactly `filter(log)`, in order, from its position on; every position is true; an
-acknowledged draft is in the log, once, where the answer said; a draft that was refused is not. Nothing softer.
+Law: every subscriber receives exactly `filter(log)`, in order, from its position on, but for what its modifiers hold,
+which is counted; every position is true; an acknowledged draft is in the log, once, where the answer said, unless it is
+among what a rewind took back; a draft that was refused is not. Nothing softer.
 """
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from typing import Any
 
-import msgspec
+from catalyst_signals.errors import (
+    CatalystError,
+    Forbidden,
+    IdConflict,
+    IdTaken,
+    InvalidDraft,
+    NotFound,
+    SignalEnded,
+    UnknownChannel,
+    VersionConflict,
+)
+from catalyst_signals.events import Batch, Draft, Event, event_id, parse_iso
+from catalyst_signals.wire import decode
 
-from catalyst_signals.errors import CatalystError, IdConflict, IdTaken, UnknownChannel
-from catalyst_signals.events import NO_HASH, Batch, Event, wrong_with
-from catalyst_signals.filters import Filter
-from catalyst_signals.wire import frame_of
+from .history import NEVER, Complaints, Fact, History, Log
+from .stretches import Life, judge_life
 
-Complaints = Iterator[str]
+LATE_US = 2_600_000  # Who looks that late at the clock has written by then that a signal is over.
 
 
 @dataclass(eq=False)
@@ -28,224 +39,253 @@ class Offer:
 
     batch: Batch
     stored: list[list[tuple[int, str]]] = field(default_factory=list)  # (seq, id) for each draft, for each answer.
-    refused: list[CatalystError] = field(default_factory=list)
+    refused: list[tuple[CatalystError, int]] = field(default_factory=list)  # And when.
     given_up: bool = False
 
 
-@dataclass(frozen=True)
-class Mark:
-    """The server said: after the first `count` events of this stretch you are complete through `seq`."""
-
-    what: str
-    count: int
-    seq: int
-    epoch: str | None = None
-    sent: int | None = None
-    hash8: str | None = None
-
-
 @dataclass(eq=False)
-class Stretch:
-    """From one `subscribed` to the next, or to the end of the connection: one filter, what came, what was said."""
+class Change:
+    """What somebody wants of a signal, and everything they were answered: `patch` is None for its cancellation."""
 
-    filter: Filter
-    after: int
-    epoch: str
-    asked: int | None  # What the reader gave as `after`.
-    received: list[tuple[int, bytes]] = field(default_factory=list)
-    marks: list[Mark] = field(default_factory=list)
-    open: bool = True  # The reader is still subscribed and connected when the world ends.
-
-    def reached(self) -> int:
-        """Up to where the reader may believe it has everything."""
-        last = self.received[-1][0] if self.received else 0
-        return max([self.after, last, *(mark.seq for mark in self.marks)])
-
-
-@dataclass(eq=False)
-class Life:
-    """A reader's subscriptions to a channel that continue each other; `handed` is what it kept of them."""
-
-    reader: str
     channel: str
-    stretches: list[Stretch] = field(default_factory=list)
-    handed: list[tuple[int, bytes]] = field(default_factory=list)
+    id: str
+    subject: str
+    patch: dict[str, Any] | None
+    reason: str = ""
+    if_version: int | None = None
+    stored: list[tuple[int, str, int]] = field(default_factory=list)  # (seq, id, version)
+    refused: list[tuple[CatalystError, int]] = field(default_factory=list)
+    given_up: bool = False
+
+    def makes(self, before: dict[str, Any], after: dict[str, Any]) -> bool:
+        """Whether that is what was wanted."""
+        made = before | (self.patch if self.patch is not None else {"reason": self.reason})
+        return {name: value for name, value in made.items() if value is not None} == after
 
 
-class Log:
-    """The final log of one channel as subscribers must have seen it."""
+@dataclass(eq=False)
+class Case:
+    """All that is known of one world. `restored` has the times of the rewinds that were somebody's will."""
 
-    def __init__(self, channel: str, events: Sequence[Event]) -> None:
-        self.channel = channel
-        self.events = events
-        self._frames = [frame_of(event) for event in events]
-        self._matching: dict[Filter, list[tuple[int, bytes]]] = {}
-
-    @property
-    def head(self) -> int:
-        """The last seq."""
-        return len(self.events)
-
-    @cached_property
-    def docs(self) -> list[dict[str, object]]:
-        """The events as a filter sees them."""
-        return [msgspec.json.decode(frame.text) for frame in self._frames]
-
-    def hash8(self, seq: int) -> str:
-        """The hash8 at a seq of this log."""
-        return self.events[seq - 1].hash[:4].hex() if seq else NO_HASH[:4].hex()
-
-    def wanted(self, filter: Filter, after: int, through: int) -> list[tuple[int, bytes]]:
-        """What `filter` wants of the events after `after` up to `through`."""
-        found = self._matching.get(filter)
-        if found is None:
-            found = self._matching[filter] = [
-                (frame.seq, frame.text)
-                for frame, doc in zip(self._frames, self.docs, strict=True)
-                if filter.matches(doc)
-            ]
-        return [pair for pair in found if after < pair[0] <= through]
-
-    def faults(self) -> Complaints:
-        """Dense, chained, every id once."""
-        before = NO_HASH
-        for seq, event in enumerate(self.events, 1):
-            if event.seq != seq:
-                yield f"log {self.channel}: event {event.seq} stands where {seq} should"
-            if event.prev != before:
-                yield f"log {self.channel}: event {event.seq} does not join the one before it"
-            if (wrong := wrong_with(event)) is not None:
-                yield f"log {self.channel}: event {event.seq}: {wrong}"
-            before = event.hash
-        ids = [event.id for event in self.events]
-        for id in sorted({id for id in ids if ids.count(id) > 1} if len(set(ids)) < len(ids) else ()):
-            yield f"log {self.channel}: {id} is there {ids.count(id)} times"
+    histories: dict[str, History]
+    offers: Sequence[Offer]
+    changes: Sequence[Change]
+    lives: Sequence[Life]
+    refusals: Sequence[str]
+    restored: set[int]
+    rest_us: int
 
 
-def judge(logs: dict[str, Log], offers: Sequence[Offer], lives: Sequence[Life], refusals: Sequence[str]) -> list[str]:
+def judge(case: Case) -> list[str]:
     """Every way in which the promise was not kept; empty when it was."""
-    complaints = [fault for log in logs.values() for fault in log.faults()]
-    complaints += _judge_offers(logs, offers)
-    for life in lives:
-        complaints += _judge_life(logs[life.channel], life)
-    complaints += [f"a true position was refused: {refusal}" for refusal in refusals]
+    complaints = [fault for history in case.histories.values() for fault in history.faults(case.restored)]
+    complaints += _judge_offers(case.histories, case.offers)
+    complaints += _judge_changes(case)
+    complaints += _judge_expiry(case)
+    for life in case.lives:
+        complaints += judge_life(case.histories[life.channel], life)
+    complaints += [f"a true position was refused: {refusal}" for refusal in case.refusals]
     return complaints
 
 
 # -- publishers -------------------------------------------------------------------------------------------------------
 
 
-def _judge_offers(logs: dict[str, Log], offers: Sequence[Offer]) -> Complaints:
+def _judge_offers(histories: dict[str, History], offers: Sequence[Offer]) -> Complaints:
     rivals: dict[tuple[str, str], set[tuple[str, bytes]]] = {}
     holders: Counter[tuple[str, str]] = Counter()
     for offer in offers:
         holders.update({(offer.batch.channel, draft.id) for draft in offer.batch.drafts})
         for draft in offer.batch.drafts:
             rivals.setdefault((offer.batch.channel, draft.id), set()).add((offer.batch.subject, draft.draft_hash))
-    places = {(channel, event.id): event for channel, log in logs.items() for event in log.events}
-    bodies = {(offer.batch.channel, draft.id, draft.body) for offer in offers for draft in offer.batch.drafts}
-    for (channel, id), event in places.items():
-        if (channel, id, event.body) not in bodies:
-            yield f"log {channel}: {id} at {event.seq} is not what anybody sent"
+    yield from _judge_bodies(histories, offers)
     for offer in offers:
         channel = offer.batch.channel
+        history = histories.get(channel)
         contested = any(len(rivals[channel, draft.id]) > 1 for draft in offer.batch.drafts)
-        own = [places.get((channel, draft.id)) for draft in offer.batch.drafts if holders[channel, draft.id] == 1]
-        yield from _judge_offer(offer, contested, own, channel in logs)
+        alone = [draft for draft in offer.batch.drafts if holders[channel, draft.id] == 1]
+        yield from _judge_offer(offer, contested, alone, history)
         for receipts in offer.stored:
-            yield from _judge_receipts(_name(offer.batch), offer.batch, receipts, places)
+            yield from _judge_receipts(_name(offer.batch), offer.batch, receipts, history)
 
 
-def _judge_offer(offer: Offer, contested: bool, own: list[Event | None], known: bool) -> Complaints:
-    """`own` is where those drafts stand that are in no other batch; `contested`: some id means several things."""
+def _judge_bodies(histories: dict[str, History], offers: Sequence[Offer]) -> Complaints:
+    bodies = {(offer.batch.channel, draft.id, draft.body) for offer in offers for draft in offer.batch.drafts}
+    for channel, history in histories.items():
+        for log in history.logs:
+            for fact in log.facts:
+                first = fact.event.version == 1
+                if first and (channel, fact.event.id, fact.event.body) not in bodies:
+                    yield f"log {channel}: {fact.event.id} at {fact.seq} is not what anybody sent"
+
+
+def _judge_offer(offer: Offer, contested: bool, alone: Sequence[Draft], history: History | None) -> Complaints:
+    """`alone` are those drafts that are in no other batch; `contested`: some id means several things."""
     name = _name(offer.batch)
-    if any(own) and not all(own):
-        yield f"{name}: part of it is in the log"
-    if offer.refused and offer.stored:
-        yield f"{name}: was refused ({offer.refused[0].name}) and acknowledged"
-    if offer.refused and any(own):
-        yield f"{name}: was refused ({offer.refused[0].name}) and is in the log"
-    for error in offer.refused:
-        unknown = isinstance(error, UnknownChannel) and not known
-        if not unknown and not (contested and isinstance(error, IdConflict | IdTaken)):
-            yield f"{name}: was refused for no reason: {error.name}"
+    logs = history.logs if history is not None else []
+    for log in logs:
+        own = [draft.id in log.places for draft in alone]
+        if any(own) and not all(own):
+            yield f"{name}: part of it is in the log"
+        if offer.refused and any(own) and len(logs) == 1:
+            yield f"{name}: was refused ({offer.refused[0][0].name}) and is in the log"
+    if offer.refused and offer.stored and len(logs) == 1:
+        yield f"{name}: was refused ({offer.refused[0][0].name}) and acknowledged"
+    for error, at_us in offer.refused:
+        unknown = isinstance(error, UnknownChannel) and history is None
+        clash = contested and isinstance(error, IdConflict | IdTaken)
+        if not unknown and not clash and not _late(offer.batch, error, at_us):
+            if history is None or not _cannot_supersede(offer.batch, error, history):
+                yield f"{name}: was refused for no reason: {error.name}"
     if not offer.stored and not offer.refused and not offer.given_up:
         yield f"{name}: was never answered"
+
+
+def _late(batch: Batch, error: CatalystError, at_us: int) -> bool:
+    """Whether a signal was over when it came."""
+    times = [decode(draft.body)["data"].get("expires_at") for draft in batch.drafts]
+    over = any(text is not None and (parse_iso(text) or 0) <= at_us for text in times)
+    return over and isinstance(error, InvalidDraft) and error.field == "expires_at"
+
+
+def _cannot_supersede(batch: Batch, error: CatalystError, history: History) -> bool:
+    """Whether what it supersedes is gone, or somebody else's, or changes all the time."""
+    for draft in batch.drafts:
+        other = decode(draft.body)["data"].get("supersedes")
+        if other is not None and isinstance(error, VersionConflict):
+            return True
+        if other is not None and isinstance(error, InvalidDraft | Forbidden) and error.field == "supersedes":
+            return isinstance(error, Forbidden) or _may_be_gone(history, other)
+    return False
+
+
+def _may_be_gone(history: History, id: str) -> bool:
+    """Whether a signal was not there at some time: never, dropped, erased or taken back."""
+    facts = history.final.signals.get(id)
+    if not facts or history.lost:
+        return True
+    return min(fact.seq for fact in facts) < max(history.firsts) or any(fact.erasure is not None for fact in facts)
 
 
 def _name(batch: Batch) -> str:
     return f"batch {','.join(draft.id for draft in batch.drafts)} of {batch.subject} in {batch.channel}"
 
 
-def _judge_receipts(
-    name: str, batch: Batch, receipts: list[tuple[int, str]], places: dict[tuple[str, str], Event]
-) -> Complaints:
+def _judge_receipts(name: str, batch: Batch, receipts: list[tuple[int, str]], history: History | None) -> Complaints:
     if len(receipts) != len(batch.drafts):
         yield f"{name}: {len(receipts)} receipts for {len(batch.drafts)} drafts"
     for draft, (seq, id) in zip(batch.drafts, receipts, strict=False):
-        event = places.get((batch.channel, draft.id))
         if id != draft.id:
             yield f"{name}: the receipt of {draft.id} names {id}"
-        elif event is None:
-            yield f"{name}: {id} was acknowledged at {seq} and is not in the log"
-        elif event.seq != seq:
-            yield f"{name}: {id} was acknowledged at {seq} and stands at {event.seq}"
-        elif event.body != draft.body:
-            yield f"{name}: {id} was acknowledged at {seq}, where something else stands"
+            continue
+        events = [_event(log, draft.id) for log in (history.logs if history is not None else ())]
+        if not any(event is not None and event.seq == seq and event.body == draft.body for event in events):
+            event = next((event for event in events if event is not None), None)
+            if event is None:
+                yield f"{name}: {id} was acknowledged at {seq} and is not in the log"
+            elif event.seq != seq:
+                yield f"{name}: {id} was acknowledged at {seq} and stands at {event.seq}"
+            else:
+                yield f"{name}: {id} was acknowledged at {seq}, where something else stands"
 
 
-# -- subscribers ------------------------------------------------------------------------------------------------------
+def _event(log: Log, id: str) -> Event | None:
+    fact = log.places.get(id)
+    return fact.event if fact is not None else None
 
 
-def _judge_life(log: Log, life: Life) -> Complaints:
-    name = f"{life.reader} on {life.channel}"
-    expected: list[tuple[int, bytes]] = []
-    top = life.stretches[0].after if life.stretches else 0
-    for number, stretch in enumerate(life.stretches, 1):
-        yield from _judge_stretch(log, f"{name}, stretch {number} ({stretch.filter.text or 'everything'})", stretch)
-        if stretch.after > top:
-            yield f"{name}, stretch {number}: begins after {stretch.after}, but the reader was only at {top}"
-        end = stretch.reached()
-        expected += log.wanted(stretch.filter, max(stretch.after, top), end)
-        top = max(top, end)
-    if life.handed != expected:
-        yield f"{name}: in all it kept {_seqs(life.handed)}, and should have {_seqs(expected)}"
+# -- changes ----------------------------------------------------------------------------------------------------------
 
 
-def _judge_stretch(log: Log, name: str, stretch: Stretch) -> Complaints:
-    if stretch.asked is not None and stretch.after != stretch.asked:
-        yield f"{name}: asked for what comes after {stretch.asked}, got it from after {stretch.after}"
-    reached = stretch.reached()
-    if reached > log.head:
-        yield f"{name}: is told of {reached}, the log ends at {log.head}"
-    wanted = log.wanted(stretch.filter, stretch.after, log.head)
-    if stretch.received != wanted[: len(stretch.received)]:
-        yield f"{name}: received {_seqs(stretch.received)}, and should have {_seqs(wanted)}{_bytes(stretch, wanted)}"
-    for mark in stretch.marks:
-        yield from _judge_mark(log, name, stretch, mark)
-    if stretch.open and len(stretch.received) < len(wanted):
-        yield f"{name}: never got {_seqs(wanted[len(stretch.received) :])}"
+def _judge_changes(case: Case) -> Complaints:
+    wanted: dict[tuple[str, str], list[Change]] = {}
+    for change in case.changes:
+        wanted.setdefault((change.channel, change.id), []).append(change)
+    for channel, history in case.histories.items():
+        for log in history.logs:
+            for id, facts in log.signals.items():
+                for before, fact in zip(facts, facts[1:], strict=False):
+                    if not _is_wanted(log, before, fact, wanted.get((channel, id), ())):
+                        yield f"log {channel}: {fact.event.type} of {id} at {fact.seq} is not what anybody asked for"
+        yield from _judge_superseding(history.final)
+    owners = _owners(case.offers)
+    for change in case.changes:
+        yield from _judge_change(case.histories[change.channel], change, owners[change.channel, change.id])
 
 
-def _judge_mark(log: Log, name: str, stretch: Stretch, mark: Mark) -> Complaints:
-    says = f"{name}: `{mark.what}` says complete through {mark.seq}"
-    due = len(log.wanted(stretch.filter, stretch.after, mark.seq))
-    if mark.count != due:
-        yield f"{says} after {mark.count} events since {stretch.after}, there are {due}"
-    if mark.sent is not None and mark.sent != mark.count:
-        yield f"{says} and {mark.sent} sent, it was {mark.count}"
-    if mark.seq <= log.head:
-        if mark.hash8 is not None and mark.hash8 != log.hash8(mark.seq):
-            yield f"{says} with hash {mark.hash8}, the log has {log.hash8(mark.seq)}"
-        if mark.epoch is not None and log.events and mark.epoch != log.events[0].epoch:
-            yield f"{says} in epoch {mark.epoch}, the log has {log.events[0].epoch}"
+def _owners(offers: Sequence[Offer]) -> dict[tuple[str, str], set[str]]:
+    owners: dict[tuple[str, str], set[str]] = {}
+    for offer in offers:
+        for draft in offer.batch.drafts:
+            owners.setdefault((offer.batch.channel, draft.id), set()).add(offer.batch.subject)
+    return owners
 
 
-def _seqs(pairs: Sequence[tuple[int, bytes]]) -> str:
-    return "[" + " ".join(str(seq) for seq, _ in pairs) + "]"
+def _is_wanted(log: Log, before: Fact, fact: Fact, changes: Sequence[Change]) -> bool:
+    match fact.event.type:
+        case "signal.updated":
+            return any(change.patch is not None and change.makes(before.data, fact.data) for change in changes)
+        case "signal.cancelled":
+            return any(change.patch is None and change.makes(before.data, fact.data) for change in changes)
+        case "signal.expired":
+            return fact.data == before.data
+        case "signal.superseded":
+            by = fact.data.get("superseded_by")
+            other = log.places.get(str(by))
+            said = other is not None and other.data.get("supersedes") == fact.docs[0]["id"]
+            return said and fact.data == before.data | {"superseded_by": by}
+    return False
 
 
-def _bytes(stretch: Stretch, wanted: list[tuple[int, bytes]]) -> str:
-    texts = dict(wanted)
-    other = [seq for seq, text in stretch.received if texts.get(seq, text) != text]
-    return f"; other bytes at {other}" if other else ""
+def _judge_superseding(log: Log) -> Complaints:
+    """What another signal took the place of ended before it or with it."""
+    for fact in log.facts:
+        other = log.signals.get(fact.data.get("supersedes", "")) if fact.event.version == 1 else None
+        if other is None or other[0].erasure is not None or other[0] is fact:
+            continue
+        if not other[-1].ends or (other[-1].seq > fact.seq and other[-1].event.ts_us != fact.event.ts_us):
+            yield f"log {log.channel}: {fact.event.id} at {fact.seq} supersedes {other[0].event.id}, which goes on"
+
+
+def _judge_change(history: History, change: Change, owners: set[str]) -> Complaints:
+    what = "cancel" if change.patch is None else f"update by {change.patch}"
+    name = f"{what} of {change.id} in {change.channel} by {change.subject}"
+    for seq, id, version in change.stored:
+        events = [_event(log, event_id(change.id, version)) for log in history.logs]
+        if id != event_id(change.id, version) or not any(e is not None and e.seq == seq for e in events):
+            yield f"{name}: version {version} was acknowledged at {seq} as {id} and is not in the log"
+    if change.stored and change.subject not in owners:
+        yield f"{name}: was taken, and it is another's signal"
+    for error, at_us in change.refused:
+        if not _refused_rightly(history, change, owners, error, at_us):
+            yield f"{name}: was refused for no reason: {error.name}: {error}"
+    if not change.stored and not change.refused and not change.given_up:
+        yield f"{name}: was never answered"
+
+
+def _refused_rightly(history: History, change: Change, owners: set[str], error: CatalystError, at_us: int) -> bool:
+    versions = [fact for log in history.logs for fact in log.signals.get(change.id, ())]
+    match error:
+        case VersionConflict():
+            present = event_id(change.id, error.extra.get("version", 0))
+            at_another = change.if_version is not None and error.extra.get("version") != change.if_version
+            return at_another and any(present in log.places for log in history.logs)
+        case SignalEnded():
+            return any(fact.ends or fact.ends_us <= at_us for fact in versions)
+        case NotFound():
+            return _may_be_gone(history, change.id)
+        case Forbidden():
+            return owners != {change.subject}
+        case InvalidDraft():
+            until = (change.patch or {}).get("expires_at")
+            return error.field == "expires_at" and until is not None and (parse_iso(until) or NEVER) <= at_us
+    return False
+
+
+def _judge_expiry(case: Case) -> Complaints:
+    for channel, history in case.histories.items():
+        kept = max(history.firsts)
+        for id, facts in history.final.signals.items():
+            last = facts[-1]
+            if last.ends_us < case.rest_us - LATE_US and last.erasure is None and last.seq >= kept:
+                yield f"log {channel}: {id} at {last.seq} is over, and nobody ended it"

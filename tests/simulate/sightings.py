@@ -5,14 +5,14 @@ Owns: the list of what has to happen somewhere in a run, or the run proves nothi
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Any
 
 from catalyst_signals.events import Batch, Extent, Frame
 from catalyst_signals.filters import Filter
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub, Place
-from catalyst_signals.pager import Fetch, Pager, Then
+from catalyst_signals.modifiers import Modifiers
+from catalyst_signals.pager import Fetch, Find, Pager, Then
 from catalyst_signals.pages import Page
 from catalyst_signals.publish import Publisher
 from catalyst_signals.tape import Peer, Subscriber, Tape
@@ -177,24 +177,27 @@ class _CountingStore:
 class WatchedHub(Hub):
     """The hub, watched."""
 
-    def __init__(self, world: World, fetch: Callable[[str, int, int], Awaitable[list[Frame]]], **kwargs: Any) -> None:
-        super().__init__(fetch, **kwargs)
+    def __init__(self, world: World, fetch: Fetch, find: Find, **kwargs: Any) -> None:
+        super().__init__(fetch, find, **kwargs)
         self._world = world
-        self.pager = WatchedPager(world, fetch)
+        self.pager = WatchedPager(world, fetch, find)
 
     def offer(self, frame: Frame) -> None:
         """Whether the ring lets go."""
-        before = self._in_ring
+        before = self.ring_bytes
         super().offer(frame)
-        if self._in_ring < before:
+        if self.ring_bytes < before:
             self._world.saw("the ring let frames go")
 
-    def join(self, peer: Peer, tape: Tape, filter: Filter, after: int, epoch: str, hash8: str | None) -> Subscriber:
+    def join(
+        self, peer: Peer, tape: Tape, filter: Filter, after: int, epoch: str, hash8: str | None,
+        modifiers: Modifiers = Modifiers(),
+    ) -> Subscriber:  # fmt: skip
         """How many a connection has."""
         if peer.subscribers:
             self._world.saw("several channels on one connection")
         self._world.note("hub      joins %s after %d (done %d, tip %d)", tape.channel, after, tape.done, tape.tip)
-        return super().join(peer, tape, filter, after, epoch, hash8)
+        return super().join(peer, tape, filter, after, epoch, hash8, modifiers)
 
     def leave(self, subscriber: Subscriber) -> Place:
         """Where in a turn it is."""
@@ -267,8 +270,8 @@ class WatchedHub(Hub):
 class WatchedPager(Pager):
     """Where pages come from, watched."""
 
-    def __init__(self, world: World, fetch: Fetch) -> None:
-        super().__init__(fetch)
+    def __init__(self, world: World, fetch: Fetch, find: Find) -> None:
+        super().__init__(fetch, find)
         self._world = world
 
     def at_hand(self, tape: Tape, after: int) -> Page | None:

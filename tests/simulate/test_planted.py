@@ -191,7 +191,7 @@ def position_beyond_written(patch: pytest.MonkeyPatch) -> None:
 
 def place_at_end_of_turn(patch: pytest.MonkeyPatch) -> None:
     """Who leaves or is parked in the middle of a turn is taken to have been written to."""
-    patch.setattr(Hub, "_written", lambda self, subscriber: self._turn[1][-1][2])
+    patch.setattr(Hub, "_written", lambda self, subscriber: self._turn[1][-1])
 
 
 def place_at_begin_of_turn(patch: pytest.MonkeyPatch) -> None:
@@ -203,8 +203,8 @@ def filter_changed_at_done(patch: pytest.MonkeyPatch) -> None:
     """A new filter begins where the channel is, not where the subscriber stood."""
     join = Connection._join
 
-    def at_done(self: Connection, tape: Tape, filter: Any, place: Any, ref: object) -> None:
-        join(self, tape, filter, place or (tape.done, tape.done_epoch, tape.done8), ref)
+    def at_done(self: Connection, tape: Tape, filter: Any, modifiers: Any, place: Any, ref: object) -> None:
+        join(self, tape, filter, modifiers, place or (tape.done, tape.done_epoch, tape.done8), ref)
 
     patch.setattr(Connection, "_join", at_done)
 

@@ -29,6 +29,7 @@ class Process:
         self.context.run(_OWNER.set, self)
         self.dead = False
         self.frozen = False
+        self.froze_s = self.thawed_s = 0.0
         self.held: deque[asyncio.Handle] = deque()
 
 
@@ -78,9 +79,15 @@ class VirtualLoop(asyncio.BaseEventLoop):
         """A task that belongs to a process, as do the tasks it makes."""
         return self.create_task(process.context.run(work), context=process.context)
 
+    def freeze(self, process: Process) -> None:
+        """A process stands still."""
+        process.frozen = True
+        process.froze_s = self._now
+
     def thaw(self, process: Process) -> None:
         """A frozen process goes on with what came meanwhile."""
         process.frozen = False
+        process.thawed_s = self._now
         self._ready.extend(process.held)  # type: ignore[attr-defined]
         process.held.clear()
 

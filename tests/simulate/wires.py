@@ -10,17 +10,20 @@ from __future__ import annotations
 from collections import deque
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .stretches import Moment
+
 if TYPE_CHECKING:
     from .world import ServerProcess, World
 
 LINGER_S = 1.0
+DECIDING_S = 0.05  # So long a server may take from deciding what to write to writing it; longer if it was frozen.
 
 
 class Client(Protocol):
     """Who sits at the far end of a wire."""
 
-    def message(self, wire: Wire, text: bytes) -> None:
-        """A whole message came."""
+    def message(self, wire: Wire, text: bytes, written: Moment) -> None:
+        """A whole message came, which was written then."""
 
     def closed(self, wire: Wire) -> None:
         """The wire has ended."""
@@ -37,6 +40,8 @@ class Wire:
         self._pace_s = pace_s
         self._owner: Any = None
         self._out = bytearray()
+        self._sent = self._taken = 0  # Bytes of all times.
+        self._moments: deque[tuple[int, Moment]] = deque()  # When the bytes up to there were written.
         self._pushing = False
         self._flowing = False
         self._in: deque[str] = deque()
@@ -64,11 +69,18 @@ class Wire:
                 raise RuntimeError("unable to perform operation on <TCPTransport closed=True>")
             return
         self._out += data
+        self._sent += len(data)
+        self._moments.append((self._sent, self._moment()))
         if len(self._out) > self._high and not self._pushing:
             self._pushing = True
             self._world.saw("a transport pushed back")
             self._owner.paused()
         self._go_on()
+
+    def _moment(self) -> Moment:
+        now_s, process = self.loop.time(), self._process
+        decided_s = process.froze_s if now_s - process.thawed_s < DECIDING_S else now_s
+        return Moment(self._world.us(decided_s - DECIDING_S), self._world.us(now_s))
 
     def ping(self) -> None:
         """Somebody who reads answers."""
@@ -161,7 +173,9 @@ class Wire:
         self._got += self._out[:size]
         del self._out[:size]
         while not self.gone and (text := self._next_message()) is not None:
-            self._client.message(self, text)
+            while self._moments[0][0] < self._taken:
+                self._moments.popleft()
+            self._client.message(self, text, self._moments[0][1])
 
     def _next_message(self) -> bytes | None:
         """The next whole message of RFC 6455 frames without mask or fragments."""
@@ -177,6 +191,7 @@ class Wire:
             return None
         text = bytes(got[head : head + size])
         del got[: head + size]
+        self._taken += head + size
         return text
 
     def end(self) -> None:

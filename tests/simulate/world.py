@@ -17,7 +17,7 @@ from contextvars import Context, copy_context
 from types import SimpleNamespace
 from typing import Any
 
-from catalyst_signals import events, follow, hub, pager, pages, publish, tape
+from catalyst_signals import events, follow, hub, pager, pages, publish, tape, turns
 from catalyst_signals.auth import Principal
 from catalyst_signals.errors import Draining, Unavailable
 from catalyst_signals.events import Batch, Frame
@@ -98,11 +98,13 @@ class ServerProcess(Process):
         async def fetch(channel: str, after: int, limit: int) -> list[Frame]:
             return [frame_of(event) for event in await store.read(channel, after, limit)]
 
-        the_hub = WatchedHub(world, fetch, ring_bytes=rng.choice((500, 2000, 1 << 20)), clock=_Clock(world))
+        the_hub = WatchedHub(world, fetch, store.find, ring_bytes=rng.choice((500, 2000, 1 << 20)), clock=_Clock(world))
         follower = WatchedFollower(world, store, self.broker, the_hub, poll_s=rng.choice((0.2, 0.5, 1.0)))
         await _until_it_works(follower.__aenter__)
         publisher = WatchedPublisher(world, store, follower, self.broker, queue_max=rng.choice((8, 10_000)))
-        state = SimpleNamespace(channels=world.channels, watch=lambda watcher: None)
+        state = SimpleNamespace(
+            channels=world.channels, watch=lambda watcher: None, watch_filters=lambda watcher: None
+        )  # fmt: skip
         self.node = ServerNode(_settings(world, self.name), store, the_hub, follower, publisher, state, None)  # type: ignore[arg-type]
         world.note("%-8s is ready", self.name)
         while True:
@@ -416,7 +418,7 @@ def _patched(world: World) -> Iterator[None]:
     random.seed(world.seed)
     changes: list[tuple[Any, str, Any]] = [
         (pages, "PAGE_EVENTS", page), (pager, "PAGE_EVENTS", page),
-        (pages, "CUT_BYTES_MAX", cut), (hub, "CUT_BYTES_MAX", cut),
+        (pages, "CUT_BYTES_MAX", cut), (turns, "CUT_BYTES_MAX", cut),
         (hub, "WRITES_PER_LOOK", rng.choice((1, 2, 64))), (pager, "PAGES_BYTES_MAX", rng.choice((0, 2000, 1 << 20))),
         (pager, "Page", watched_page(world)), (pages, "_GROUPS_BY_FILTER", rng.choice((0, 1, 8))),
         (follow, "FILL_EVENTS", rng.choice((1, 3, 1000))),

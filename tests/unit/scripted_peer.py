@@ -27,6 +27,11 @@ async def until(condition: Callable[[], object]) -> None:
             await asyncio.sleep(0.002)
 
 
+def hash_at(seq: int) -> str:
+    """The hash8 of the event at `seq` in the scripted log."""
+    return f"{seq:08x}"
+
+
 class Visit:
     """One connection of the client, from the server's side."""
 
@@ -62,19 +67,27 @@ class Visit:
         refusal = {"error": error, "message": f"no: {error}", "retry": retry}
         await self.say(type="error", ref=asked["ref"], **(refusal | more))
 
-    async def event(self, *seqs: int, kind: str = "published", channel: str = "main", **data: Any) -> None:
+    async def event(
+        self, *seqs: int, kind: str = "published", channel: str = "main", hashes: Callable[[int], str] | None = hash_at,
+        id: str = "s{seq}", version: int = 1, **data: Any,
+    ) -> None:  # fmt: skip
+        """`hashes=None`: as a server sent it that did not name hashes yet."""
         for seq in seqs:
             self.sent += 1
+            hash8 = {} if hashes is None else {"hash": hashes(seq)}
             body = {"instrument": {"symbol": "ACME"}, "action": "open", "direction": "long", "confidence": 0.8}
             await self.say(
-                type=f"signal.{kind}", channel=channel, seq=seq, id=f"s{seq}", version=1, ts=TS, data=body | data
-            )
+                type=f"signal.{kind}", channel=channel, seq=seq, id=id.format(seq=seq), version=version, ts=TS, **hash8,
+                data=body | data,
+            )  # fmt: skip
 
-    async def position(self, through: int, *, sent: int | None = None, hash: str = "", epoch: str = "e1") -> None:
+    async def position(
+        self, through: int, *, sent: int | None = None, hash: str = "", epoch: str = "e1", **held: int
+    ) -> None:
         """Say what is complete; `sent` is the truth unless a test says otherwise."""
         count = self.sent if sent is None else sent
         place = {"channel": "main", "epoch": epoch, "complete_through": through, "hash": hash}
-        await self.say(type="position", **place, sent=count, held={})
+        await self.say(type="position", **place, sent=count, held=held)
 
     async def live(self, at: int = 0) -> None:
         await self.say(type="live", channel="main", at=at)

@@ -5,6 +5,7 @@ Covers catalyst_signals.cli.filters, catalyst_signals.cli.options and catalyst_s
 
 from __future__ import annotations
 
+import json
 import random
 import re
 import sys
@@ -21,7 +22,7 @@ from typer.main import get_command
 from catalyst_signals import __main__ as entry
 from catalyst_signals import cli
 from catalyst_signals.cli import console, exit_code_of, run
-from catalyst_signals.cli.demo import Alert, samples
+from catalyst_signals.cli.demo import Alert, Cancel, Update, samples
 from catalyst_signals.cli.ingest import TRADINGVIEW_INDICATOR, TRADINGVIEW_STRATEGY
 from catalyst_signals.cli.lines import line_of
 from catalyst_signals.cli.options import Mistake, duration_of, place_of
@@ -40,6 +41,7 @@ from catalyst_signals.errors import (
 from catalyst_signals.events import Position, now_us
 from catalyst_signals.ingest import read
 from catalyst_signals.signals import signal_draft
+from catalyst_signals.versions import update
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -81,6 +83,14 @@ def test_an_exit_code_says_what_kind_of_no_it_was(error: CatalystError, code: in
         (["publish", "ACME"], "a SYMBOL and an ACTION"),
         (["publish", "ACME", "BUY", "--json", "-"], "leave the rest out"),
         (["publish", "--json", "/nowhere/at/all"], "cannot be read"),
+        (["update", "x"], "--set FIELD=VALUE"),
+        (["update", "x", "--set", "stop"], "FIELD=VALUE, such as stop=9.80"),
+        (["update", "x", "--set", "stop=1", "--set", "stop=2"], "set twice"),
+        (["update", "x", "--set", "stop=1", "--set", "stop.price=2"], "as a whole and in part"),
+        (["update", "x", "--json", "/nowhere/at/all"], "cannot be read"),
+        (["cancel", "x", "--if-version", "0"], "--if-version"),
+        (["history", "--id", "x", "--limit", "3"], "leave --filter, --after and --limit out"),
+        (["listen", "--stale", "maybe"], "'hold', 'send'"),
         (["publish", "ACME", "BUY", "--expires-in", "soon"], "a duration looks like 90s"),
         (["channels", "set", "main"], "--keep-for 30d"),
         (["channels", "list", "--url", "example.org"], "http://host:port"),
@@ -156,7 +166,8 @@ def test_every_command_has_help_with_an_example_and_speaks_json() -> None:
     """`--help` is the page people read."""
     found = dict(every_command(get_command(cli.app)))
     assert " ".join(sorted({path[0] for path in found})) == (
-        "channels demo filters history ingest keys listen publish serve status users verify"
+        "backup cancel channels demo erase export filters history import ingest keys listen publish restore serve "
+        "status update users verify"
     )
     for path, command in found.items():
         assert command.help and f"catalyst {' '.join(path)}" in command.epilog, path
@@ -231,8 +242,6 @@ def test_a_line_says_what_to_do_first() -> None:
     assert line_of(full)[8:] == (
         " BUY ACME 0.82 entry 10.10 stop 9.40 target 11.50 20% catalyst fda approval source edgar note yes"
     )
-    ended = event(type="signal.cancelled", action="close", instrument={"symbol": "A"})
-    assert line_of(ended)[8:] == " CANCELLED A"
 
 
 ODD: list[dict[str, Any]] = [
@@ -244,6 +253,10 @@ ODD: list[dict[str, Any]] = [
     event(action="open", direction="long", instrument={}, confidence=17, stop={"offset": "x", "unit": "pct"}),
     event(action="open", direction="long", instrument={"symbol": "\x1b[31mRED\x07\u202e"}, targets=[1], note="\x9b2J"),
     event(action="open", direction="short", source={"name": "\x1b]0;x\x07"}, catalyst={"type": ["a", "\x1bc"]}),
+    event(type="signal.cancelled", action="open", direction=["\x1b"], instrument={"symbol": "A"}, reason="\x1b[2J"),
+    event(action="open", instrument={"symbol": "A"}) | {"type": "signal.updated", "version": "\x1b", "was": [1]},
+    event(action="open", instrument={"symbol": "A"}) | {"type": "signal.updated", "was": [3, {"data": {"stop": {}}}]},
+    event(superseded_by="\x1b\n", expires_at=3) | {"type": "signal.superseded", "was": {"x": 1}},
     event(action="watch", instrument={"symbol": "寿司" * 20}, expires_at="soon", entry={"low": "1", "high": "2"}),
 ]  # fmt: skip
 
@@ -320,8 +333,17 @@ def test_what_ingest_add_says_to_paste_is_understood(template: str, action: str)
 
 def test_every_sample_of_the_demo_is_one_a_server_takes() -> None:
     """The first thing anybody sees of us."""
-    shown = set()
+    shown, bodies = set(), {}
     for sample in islice(samples(random.Random(7)), 300):
+        if isinstance(sample, Cancel):
+            del bodies[sample.id]  # It was published, and nothing comes after.
+            shown.add("cancelled")
+            continue
+        if isinstance(sample, Update):
+            doc = {"type": "signal.published", "seq": 1, "id": sample.id, "version": 1, "ts": "t", **bodies[sample.id]}
+            assert update(doc, sample.changes) is not None
+            shown.add("updated")
+            continue
         if isinstance(sample, Alert):
             drafts = read(
                 "tradingview", sample.text.encode(), sample.content_type, ingest_id="i", now_us=now_us()
@@ -330,9 +352,19 @@ def test_every_sample_of_the_demo_is_one_a_server_takes() -> None:
             drafts = [sample]
         assert drafts
         for draft in drafts:
-            signal_draft(draft, subject="demo")
+            stored, _ = signal_draft(draft, subject="demo")
+            assert stored.id not in bodies
+            bodies[stored.id] = json.loads(stored.body)
             shown.add(str(draft["action"]).lower())
-    assert {"buy", "sell", "watch", "close", "reduce", "avoid", "open"} <= shown
+    assert {"buy", "sell", "watch", "close", "reduce", "avoid", "open", "updated", "cancelled"} <= shown
+
+
+def test_the_demo_shows_a_whole_life_in_its_first_half_minute() -> None:
+    """One signal is changed, one cancelled, one expires while somebody still watches."""
+    first = list(islice(samples(random.Random(7)), 14))
+    assert any(isinstance(sample, Update) for sample in first) and any(isinstance(sample, Cancel) for sample in first)
+    ends = [sample.get("expires_at", "9") for sample in first if isinstance(sample, dict)]
+    assert min(ends) < (datetime.now(UTC) + timedelta(seconds=15)).isoformat()
 
 
 def test_control_characters_are_made_visible() -> None:

@@ -27,7 +27,7 @@ from catalyst_signals.errors import (
     Unreachable,
     Unsupported,
 )
-from tests.unit.scripted_peer import KEY, Peer, Taken, until
+from tests.unit.scripted_peer import KEY, Peer, Taken, hash_at, until
 
 
 @pytest.fixture(autouse=True)
@@ -63,8 +63,7 @@ async def test_resume_after_a_drop_loses_and_repeats_nothing() -> None:
         await visit.drop()
         visit = await peer.visit()
         asked = await visit.subscribed()
-        assert (asked["after"], asked["epoch"]) == (5, "e1")
-        assert "hash" not in asked  # It belonged to 3.
+        assert (asked["after"], asked["epoch"], asked["hash"]) == (5, "e1", hash_at(5))  # Not that of the position.
         await visit.event(4, 5, 6)  # A server may be generous.
         await visit.position(6)
         await got.at(6)
@@ -85,6 +84,72 @@ async def test_a_resume_exactly_at_a_position_carries_its_hash() -> None:
         asked = await visit.subscribed()
         assert (asked["after"], asked["epoch"], asked["hash"]) == (9, "e1", "bbbbbbbb")
         await got.at(1)
+
+
+async def test_a_resume_names_the_hash_of_what_was_handled_last() -> None:
+    """So that a copied or rewound log is found at once, and not at the next position."""
+    gaps: list[Gap] = []
+    async with (
+        Peer() as peer,
+        connect(peer.url, KEY, on_gap=gaps.append) as catalyst,
+        Taken(catalyst.signals(after=0)) as got,
+    ):
+        visit = await peer.visit()
+        await visit.subscribed()
+        await visit.event(1, 2)
+        await visit.drop()
+        visit = await peer.visit()
+        asked = await visit.refuse_place("epoch_changed", epoch="e2", void=[1, 2], resume_after=0)
+        assert (asked["after"], asked["hash"]) == (2, hash_at(2))
+        asked = await visit.subscribed(epoch="e2")
+        assert (asked["after"], "hash" in asked) == (0, False)
+        await visit.event(1, 2, 3)  # Other events, under the same numbers.
+        await got.at(3)
+        assert got.seqs == [1, 2, 1, 2, 3]
+        assert gaps == [Gap("main", (1, 2), "epoch_changed", 0)]
+
+
+async def test_a_server_that_names_no_hashes_is_resumed_without() -> None:
+    """A new client and an old server."""
+    async with Peer() as peer, connect(peer.url, KEY) as catalyst, Taken(catalyst.signals(after=0)) as got:
+        visit = await peer.visit()
+        await visit.subscribed()
+        await visit.event(1, 2, hashes=None)
+        await visit.drop()
+        visit = await peer.visit()
+        asked = await visit.subscribed()
+        assert (asked["after"], "hash" in asked) == (2, False)
+        await visit.event(3, hashes=None)
+        await got.at(3)
+
+
+async def test_what_is_repeated_takes_the_place_nowhere() -> None:
+    """A drop in the middle of a repetition must not make the next connection begin earlier."""
+    async with Peer() as peer, connect(peer.url, KEY) as catalyst, Taken(catalyst.signals(after=0)) as got:
+        visit = await peer.visit()
+        await visit.subscribed()
+        await visit.event(1, 2, 3)
+        await visit.drop()
+        visit = await peer.visit()
+        await visit.subscribed()
+        await visit.event(1, 2)
+        await visit.drop()
+        asked = await (await peer.visit()).subscribed()
+        assert (asked["after"], asked["hash"]) == (3, hash_at(3))
+        await got.at(3)
+
+
+async def test_a_place_keeps_its_hash_when_it_is_confirmed_without_one() -> None:
+    """A filter that changes says where from, not under which hash."""
+    async with Peer() as peer, connect(peer.url, KEY) as catalyst, Taken(catalyst.signals(after=0)) as got:
+        visit = await peer.visit()
+        await visit.subscribed()
+        await visit.event(5)
+        await visit.say(type="subscribed", channel="main", epoch="e1", after=5, head=5, filter="x = 1")
+        await visit.drop()
+        asked = await (await peer.visit()).subscribed()
+        assert (asked["after"], asked["hash"]) == (5, hash_at(5))
+        await got.at(5)
 
 
 async def test_a_stream_from_now_on_resumes_where_now_was() -> None:
@@ -122,7 +187,7 @@ async def test_a_signal_whose_handler_failed_is_not_passed() -> None:
                 if signal.seq == 2:
                     raise ZeroDivisionError
         await script
-        assert catalyst.position() == Position("main", "e1", 1)
+        assert catalyst.position() == Position("main", "e1", 1, hash_at(1))
         await catalyst._streams[0].aclose()
         async with Taken(catalyst.signals(after=catalyst.position())) as again:
             visit = await peer.visit()
@@ -367,6 +432,46 @@ async def test_a_place_that_is_already_in_the_new_epoch_is_not_void() -> None:
         await got.at(1_000_102)
         assert gaps == []
         assert got.seqs == [1_000_101, 1_000_102]
+
+
+@pytest.mark.parametrize("gaps", ["tell", "raise"])
+async def test_a_range_that_is_found_gone_in_the_middle_of_a_replay_is_told_too(gaps: Any) -> None:
+    """Damage, or retention that was faster than the reader: the server says so in its own time and sends no more."""
+    told: list[Gap] = []
+    async with (
+        Peer() as peer,
+        connect(peer.url, KEY, on_gap=told.append, gaps=gaps) as catalyst,
+        Taken(catalyst.signals(after=0)) as got,
+    ):
+        visit = await peer.visit()
+        await visit.subscribed()
+        await visit.event(1, 2)
+        lost = {"error": "range_untrusted", "message": "event 3 is damaged", "retry": False, "void": [3, 3]}
+        await visit.say(type="error", channel="other", **lost, resume_after=3)
+        await visit.say(type="error", channel="main", **lost, resume_after=3)
+        if gaps == "raise":
+            assert str(await got.fails()) == "event 3 is damaged"
+            return
+        visit = await peer.visit()
+        asked = await visit.subscribed()
+        assert (asked["after"], asked["epoch"], "hash" in asked) == (3, "e1", False)
+        await visit.event(4)
+        await got.at(4)
+        assert got.seqs == [1, 2, 4]
+        assert told == [Gap("main", (3, 3), "range_untrusted", 3)]
+
+
+async def test_a_subscription_that_the_server_ends_for_now_is_made_again() -> None:
+    """A store that does not answer in the middle of a replay."""
+    async with Peer() as peer, connect(peer.url, KEY) as catalyst, Taken(catalyst.signals(after=0)) as got:
+        visit = await peer.visit()
+        await visit.subscribed()
+        await visit.event(1)
+        await visit.say(type="error", channel="main", error="store_unavailable", message="not now", retry=True)
+        visit = await peer.visit()
+        assert (await visit.subscribed())["after"] == 1
+        await visit.say(type="error", channel="main", error="forbidden", message="not yours any more", retry=False)
+        assert isinstance(await got.fails(), Forbidden)
 
 
 async def test_a_server_that_refuses_every_place_is_not_asked_for_ever() -> None:
@@ -647,7 +752,8 @@ async def test_a_filter_changes_from_the_handler_without_loss_or_repeat() -> Non
         await first
         changing = asyncio.create_task(stream.change("symbol = XYZ"))
         asked = await visit.hear("subscribe")
-        assert asked["filter"] == "symbol = XYZ"
+        assert asked["filter"] == "id = s1 or symbol = XYZ"  # Whoever was shown s1 is told its end.
+        assert stream.filter == "symbol = XYZ"
         assert "after" not in asked
         await visit.event(2)  # Written before the server read the change.
         await visit.say(type="subscribed", ref=asked["ref"], channel="main", epoch="e1", after=4, head=4)

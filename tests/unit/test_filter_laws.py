@@ -26,6 +26,48 @@ def test_text_and_tree_read_back_to_the_same_filter(tree: Any) -> None:
     assert parse(msgspec.json.decode(msgspec.json.encode(filter.tree))) == filter
 
 
+@given(trees(), st.randoms())
+def test_a_tree_may_be_typed_in_many_ways(tree: Any, rng: Any) -> None:
+    """What a person types, in whatever spelling the grammar allows, is the tree that a program would send."""
+    text = typed(tree, rng)
+    assert parse(text) == parse(tree), text
+
+
+SPELLINGS = {
+    "eq": ("=", "=="), "ne": ("!=", "<>"), "lt": ("<",), "lte": ("<=",), "gt": (">",), "gte": (">=",),
+    "in": ("in", "IN"), "nin": ("not in", "NOT  IN"), "prefix": ("prefix",), "exists": ("exists", "Exists"),
+    "contains_any": ("contains_any", "contains any", "contains"), "contains_all": ("contains_all", "contains ALL"),
+}  # fmt: skip
+
+
+def typed(tree: Any, rng: Any) -> str:
+    """A tree as somebody might type it: other spellings, brackets, quotes and spaces."""
+    for kind, word in (("all", " and "), ("any", " or ")):
+        if kind in tree:
+            return "(" + rng.choice([word, word.upper()]).join(typed(member, rng) for member in tree[kind]) + ")"
+    if "not" in tree:
+        return f"{rng.choice(['not ', 'NOT  '])}({typed(tree['not'], rng)})"
+    op, value = tree["op"], tree.get("value")
+    missing = rng.choice([" or missing", " OR  Missing"]) if tree["missing"] == "pass" else ""
+    if op == "between":
+        words = f"between {typed_value(value[0], rng)} and {typed_value(value[1], rng)}"
+    elif op == "exists":
+        words = rng.choice(SPELLINGS[op])
+    elif isinstance(value, list):
+        words = f"{rng.choice(SPELLINGS[op])} ({', '.join(typed_value(each, rng) for each in value)})"
+    else:
+        words = f"{rng.choice(SPELLINGS[op])} {typed_value(value, rng)}"
+    clause = f"{tree['field']} {words}{missing}"
+    return f"( {clause} )" if rng.random() < 0.3 else clause
+
+
+def typed_value(value: Any, rng: Any) -> str:
+    """A number bare; a text in quotes of either sort, since bare it might be a number."""
+    if not isinstance(value, str):
+        return repr(value)
+    return rng.choice([f'"{value}"', f"'{value}'"])
+
+
 @given(trees(), documents(), st.randoms())
 def test_order_nesting_and_repetition_do_not_make_another_filter(tree: Any, doc: Any, rng: Any) -> None:
     filter, other = parse(tree), parse(_rewritten(tree, rng))

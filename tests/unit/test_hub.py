@@ -53,7 +53,7 @@ async def world(count: int) -> tuple[MemoryStore, Hub, Tape]:
     async def fetch(channel: str, after: int, limit: int) -> list[Frame]:
         return [frame_of(event) for event in await store.read(channel, after, limit)]
 
-    hub = Hub(fetch)
+    hub = Hub(fetch, store.find)
     extent = (await store.extents())["main"]
     tape = hub.open("main", extent.epoch, 0, "00000000")
     for frame in await more(store, count):
@@ -146,7 +146,7 @@ async def test_a_page_is_read_once_for_all_who_ask() -> None:
         reads.append(after)
         return [frame_of(event) for event in await store.read(channel, after, limit)]
 
-    pager = Pager(fetch)
+    pager = Pager(fetch, store.find)
     pages = await asyncio.gather(*(pager.page(tape, after) for after in [0, 5, 200, 0, 256, 300, 511]))
     assert sorted(reads) == [0, 256] and pages[0] is pages[1] is pages[2]
 

@@ -13,6 +13,7 @@ from catalyst_signals.errors import (
     Unauthenticated,
 )
 from catalyst_signals.events import NO_HASH, Epoch
+from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.session import Auth, Publish, Refusal, Standing, Subscribe, Unsubscribe, read, resume
 
 # Restored once: `old` ended at 50, `new` begins at 1,000,051 and now ends at 1,000,060; the first kept is 11.
@@ -47,6 +48,7 @@ def test_a_good_position_resumes_exactly(
         (51, "old", None, EpochChanged, {"void": [51, 1_000_050], "resume_after": 1_000_050}),
         (20, "never", None, EpochChanged, {"void": [1, 20], "resume_after": 10}),
         (20, "old", "other", EpochChanged, {"void": [1, 20], "resume_after": 10}),
+        (51, None, None, EpochChanged, {"void": [51, 1_000_050], "resume_after": 1_000_050}),
         (1_000_061, "new", None, PositionAhead, {"head": 1_000_060}),
         (1_000_061, None, None, PositionAhead, {"head": 1_000_060}),
         (9, None, None, PositionTooOld, {"first": 11}),
@@ -65,9 +67,9 @@ def test_a_lost_position_is_told_with_the_range_and_where_to_go_on(
     ("seq", "epoch"), [(0, "old"), (50, "old"), (51, "new"), (1_000_050, "new"), (1_000_051, "new"), (1_000_060, "new")]
 )
 def test_every_place_that_is_given_out_can_be_given_back(seq: int, epoch: str) -> None:
-    """Also a place in a void: it names the epoch that begins after it."""
+    """Also the end of a void, where whoever lost their place goes on: it names the epoch that begins after it."""
     assert LOG.epoch_at(seq) == epoch
-    if seq >= LOG.first:
+    if seq >= LOG.first and seq != 51:
         assert resume(LOG, after=seq, epoch=LOG.epoch_at(seq), hash8=None, known8=None) == seq
 
 
@@ -75,10 +77,11 @@ def test_every_message_type_is_read_into_its_command() -> None:
     """What a client sends, and nothing more, is what is done."""
     assert read('{"type":"auth","key":"cat_x","ref":1}', authenticated=False) == Auth(1, "cat_x")
     subscribe = read(
-        '{"type":"subscribe","ref":"a","channel":"main","filter":"x","after":5,"epoch":"e","hash":"h","position_s":3}',
+        '{"type":"subscribe","ref":"a","channel":"main","filter":"x","after":5,"epoch":"e","hash":"h","position_s":3,'
+        '"stale":"send","max_age_s":60,"mode":"latest","ended":"hold"}',
         authenticated=True,
     )
-    assert subscribe == Subscribe("a", ("main",), "x", 5, "e", "h", 3)
+    assert subscribe == Subscribe("a", ("main",), "x", 5, "e", "h", 3, Modifiers("send", 60, "latest", "hold"))
     everything = read('{"type":"subscribe","channels":"*"}', authenticated=True)
     assert isinstance(everything, Subscribe) and everything.channels is None
     assert read('{"type":"unsubscribe","channel":"main"}', authenticated=True) == Unsubscribe(None, "main")
@@ -92,11 +95,11 @@ def test_prices_keep_their_digits_over_the_socket_too() -> None:
 
 
 @pytest.mark.parametrize("name", ["stale", "max_age_s", "mode", "ended"])
-def test_a_modifier_of_a_later_version_is_refused_by_name(name: str) -> None:
-    """A client that asks for it must know that it does not get it."""
+def test_a_modifier_with_a_value_it_cannot_have_is_refused_with_what_it_can(name: str) -> None:
+    """A client that asks for something must know that it does not get it."""
     with pytest.raises(Refusal) as refused:
         read(f'{{"type":"subscribe","channel":"main","{name}":"x","ref":4}}', authenticated=True)
-    assert refused.value.error.field == name and refused.value.ref == 4
+    assert refused.value.error.field == name and refused.value.error.allowed and refused.value.ref == 4
 
 
 @pytest.mark.parametrize(

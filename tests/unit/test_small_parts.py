@@ -1,4 +1,4 @@
-"""The small parts: rate limits, retention, the fold of the system channel, URLs, the memory broker, the log's form."""
+"""The small parts: rate limits, the fold of the system channel, URLs, the memory broker, the log's form."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ from hypothesis import strategies as st
 from catalyst_signals.brokers import BROKERS
 from catalyst_signals.brokers.memory import MemoryBroker
 from catalyst_signals.errors import Misconfigured, MissingDriver
-from catalyst_signals.events import Batch, Frame, now_us
+from catalyst_signals.events import Batch, Frame
 from catalyst_signals.limits import Limiter
-from catalyst_signals.projections import Channel, Snapshot, SystemState, from_bytes, system_draft
-from catalyst_signals.retention import sweep
+from catalyst_signals.projections import Snapshot, SystemState, from_bytes, system_draft
 from catalyst_signals.server.logs import Lines
 from catalyst_signals.stores import STORES
 from catalyst_signals.stores.memory import MemoryStore
@@ -49,28 +48,6 @@ async def log_of(count: int) -> MemoryStore:
     for n in range(count):
         await store.append([Batch(channel="main", subject="s", drafts=[system_draft("x", {"n": n})])])
     return store
-
-
-async def test_retention_by_count_keeps_the_newest() -> None:
-    """`count: 3` means three."""
-    store = await log_of(10)
-    extent = await sweep(store, Channel("main", count=3), now_us())
-    assert extent is not None and (extent.first, extent.last) == (8, 10)
-    assert await sweep(store, Channel("main", count=3), now_us()) is None
-
-
-async def test_retention_by_age_drops_only_what_is_older(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An event of exactly the age is kept; the search for the edge finds it wherever it is."""
-    clock = [0]
-    monkeypatch.setattr("catalyst_signals.stores.memory.now_us", lambda: clock[0])
-    for edge in (0, 1, 4, 9, 10):
-        clock[0] = 1_000_000
-        store = await log_of(edge)
-        clock[0] = 5_000_000
-        for n in range(edge, 10):
-            await store.append([Batch(channel="main", subject="s", drafts=[system_draft("x", {"n": n})])])
-        extent = await sweep(store, Channel("main", age_s=2), 6_000_000)
-        assert (extent.first if extent is not None else 1) == edge + 1
 
 
 async def test_state_is_the_same_from_a_snapshot_and_from_the_beginning() -> None:

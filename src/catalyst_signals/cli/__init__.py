@@ -19,17 +19,21 @@ import typer
 from typer.exceptions import TyperException
 
 from catalyst_signals.cli import (
+    changes,
     channels,
     console,
     demo,
     filters,
+    history,
     ingest,
     keys,
     publish,
+    safety,
     serve,
     signals,
     status,
     store,
+    transfer,
 )
 from catalyst_signals.cli.options import examples
 from catalyst_signals.errors import (
@@ -75,7 +79,9 @@ def _everywhere(
 ) -> None: ...
 
 
-for group in (demo, serve, publish, signals, filters, keys, channels, ingest, store, status):
+for group in (
+    demo, serve, publish, changes, signals, history, filters, keys, channels, ingest, store, safety, transfer, status,
+):  # fmt: skip
     group.add_to(app)
 
 

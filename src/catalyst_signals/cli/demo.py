@@ -17,7 +17,7 @@ from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from itertools import chain
+from itertools import chain, count
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -26,7 +26,7 @@ import typer
 from catalyst_signals.cli import console
 from catalyst_signals.cli.options import Json, Server, examples
 from catalyst_signals.cli.rest import Rest
-from catalyst_signals.cli.signals import Wish, presenter_of, show
+from catalyst_signals.cli.signals import Heard, Wish, presenter_of, show
 from catalyst_signals.cli.stopping import run_until_stopped
 from catalyst_signals.client import connect
 from catalyst_signals.errors import Unavailable
@@ -34,6 +34,7 @@ from catalyst_signals.errors import Unavailable
 START_S = 30.0  # Three times what a slow machine needs.
 STOP_S = 5.0
 PAUSE_S = (0.5, 1.6)  # Between two signals: as long as it takes to read one.
+SURE_S = 1000  # What holds for longer is still in force when it is changed.
 AT_ONCE = 4  # Of the first, so that there is something to look at.
 
 
@@ -53,7 +54,7 @@ def demo(
     seconds: Annotated[float | None, typer.Option(min=1, metavar="N", help="End after so long, not at Ctrl-C.")] = None,
     json: Json = False,
 ) -> None:
-    """Show it all at work: a server, sample signals from here and from "TradingView", live."""
+    """Show it all at work: a server, sample signals from here and from "TradingView", what becomes of them, live."""
     folder = Path(tempfile.mkdtemp(prefix="catalyst-demo-"))
     try:
         run_until_stopped(_demo(folder, seconds, json))
@@ -73,7 +74,7 @@ async def _demo(folder: Path, seconds: float | None, as_json: bool) -> None:
             console.say(f"listening on {server.url}; signals come from the client and from {_without_secret(webhook)}")
             console.flush()
         wish = Wish(after=0)
-        shower = asyncio.create_task(show(server, wish, presenter_of(wish, server.url, as_json=as_json), []))
+        shower = asyncio.create_task(show(server, wish, presenter_of(wish, server.url, as_json=as_json), Heard()))
         player = asyncio.create_task(_play(server, webhook))
         try:
             done, _ = await asyncio.wait({shower, player}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
@@ -173,11 +174,16 @@ async def _play(server: Server, webhook: str) -> None:
 
     async with connect(server.url, server.key) as catalyst, httpx2.AsyncClient(trust_env=False) as http:
         for number, sample in enumerate(samples(random.Random())):
-            if isinstance(sample, Alert):
-                answer = await http.post(webhook, content=sample.text, headers={"Content-Type": sample.content_type})
-                answer.raise_for_status()
-            else:
-                await catalyst.publish(sample)
+            match sample:
+                case Alert(text, content_type):
+                    answer = await http.post(webhook, content=text, headers={"Content-Type": content_type})
+                    answer.raise_for_status()
+                case Update(id, changes):
+                    await catalyst.update(id, changes)
+                case Cancel(id, reason):
+                    await catalyst.cancel(id, reason)
+                case draft:
+                    await catalyst.publish(draft)
             if number >= AT_ONCE:
                 await asyncio.sleep(random.uniform(*PAUSE_S))
 
@@ -190,20 +196,67 @@ class Alert:
     content_type: str = "application/json; charset=utf-8"
 
 
-def samples(luck: random.Random) -> Iterator[dict[str, Any] | Alert]:
+@dataclass(frozen=True, slots=True)
+class Update:
+    """Another version of a signal that was published before."""
+
+    id: str
+    changes: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Cancel:
+    """The end of one."""
+
+    id: str
+    reason: str
+
+
+Sample = dict[str, Any] | Alert | Update | Cancel
+
+
+def samples(luck: random.Random) -> Iterator[Sample]:
     """What might come in on a good day: first each kind once, then for ever with other prices and symbols."""
-    return chain((_draft(luck, row) if isinstance(row, tuple) else _alert(row, 1.0) for row in _SCRIPT), _more(luck))
+    return chain(_script(luck), _more(luck))
 
 
-def _more(luck: random.Random) -> Iterator[dict[str, Any] | Alert]:
-    while True:
-        row = luck.choice(_SCRIPT)
-        shift = luck.uniform(0.85, 1.15)
-        yield _draft(luck, row, shift) if isinstance(row, tuple) else _alert(row, shift)
+def _script(luck: random.Random) -> Iterator[Sample]:
+    for row in _SCRIPT:
+        match row:
+            case str():
+                yield _alert(row, 1.0)
+            case tuple():
+                yield _draft(luck, row) | {"id": f"demo-{row[0].lower()}"}
+            case life:
+                yield life
+
+
+def _more(luck: random.Random) -> Iterator[Sample]:
+    """One in five is about what came before it: the newest that can still change is updated, then cancelled."""
+    rows = [row for row in _SCRIPT if isinstance(row, tuple | str)]
+    open: dict[str, dict[str, Any]] = {}
+    for number in count(1):
+        row, shift = luck.choice(rows), luck.uniform(0.85, 1.15)
+        if open and luck.random() < 0.2:
+            id, draft = open.popitem()
+            yield Cancel(id, luck.choice(_REASONS)) if luck.random() < 0.4 else _tightened(id, draft)
+        elif isinstance(row, tuple):
+            draft = _draft(luck, row, shift) | {"id": f"demo-{number}"}
+            if "stop" in draft and (row[4] or 0) > SURE_S:
+                open[draft["id"]] = draft
+            yield draft
+        else:
+            yield _alert(row, shift)
+
+
+def _tightened(id: str, draft: dict[str, Any]) -> Update:
+    """The stop moves half of the way to the entry."""
+    return Update(id, {"stop": _price((float(draft["entry"]) + float(draft["stop"])) / 2)})
 
 
 _SYMBOLS = ["ACME", "GLBX", "INTK", "HOOLI", "UMBR", "CYBR", "TYRL", "SOYL", "VNDL", "WEYU", "STRK", "OSCP"]
-_SCRIPT: list[tuple[Any, ...] | str] = [
+_REASONS = ("the company denies it", "trial halted", "filled elsewhere", "priced in by now")
+_SCRIPT: list[tuple[Any, ...] | str | Update | Cancel] = [
     # symbol, action, confidence, price, seconds it holds, (catalyst, subtype or stage), source, note
     ("ACME", "BUY", 0.92, "10.10", 14_400, ("fda", "approval"), "edgar-8k", "approval two weeks before its date"),
     '{{"ticker":"BTCUSDT","exchange":"BINANCE","action":"buy","price":"{p0}","sl":"{p1}","tp":"{p2}","timenow":"{now}"}}',
@@ -213,11 +266,13 @@ _SCRIPT: list[tuple[Any, ...] | str] = [
     ("UMBR", "AVOID", 0.64, "3.05", 86_400, ("dilution", "announced"), "edgar-s3", None),
     '{{"ticker":"CYBR","exchange":"NASDAQ","action":"sell","market_position":"flat","prev_market_position":"long",'
     '"price":"{p4}","comment":"TP hit","timenow":"{now}"}}',
-    ("TYRL", "BUY", 0.71, "27.40", 45, ("contract", "award"), "news-bot", "holds for 45 seconds: watch it end"),
+    ("TYRL", "BUY", 0.71, "27.40", 12, ("contract", "award"), "news-bot", "holds for 12 seconds: watch it end"),
+    Update("demo-acme", {"stop": "9.80", "confidence": 0.95, "note": "the label is broad: stop moved up"}),
     "Trend 4h (20, 2): order buy @ {n} filled on ETHUSDT. New strategy position is {n}",
     ("HOOLI", "CLOSE", None, "141.30", None, None, "desk", "half of the target in two days is enough"),
     ("WEYU", "BUY", 0.36, "0.84", 1_800, ("merger", "rumour"), "news-bot", "one source only"),
     ("SOYL", "REDUCE", 0.6, "66.10", None, None, "desk", None),
+    Cancel("demo-weyu", "the company denies it"),
 ]
 _PRICES = (63_120.5, 61_850.0, 66_400.0, 18.75, 88.2)
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -91,6 +91,16 @@ def duration_of(text: str, flag: str) -> timedelta:
     if not duration:
         raise Mistake(f"a duration looks like 90s, 15m, 4h, 30d or 1h30m; got {text!r}")
     return duration
+
+
+def ends_in(text: str) -> str:
+    """The `expires_at` that --expires-in means, counted from now.
+
+    Raises:
+        Mistake: it is no duration.
+    """
+    ends = datetime.now(UTC) + duration_of(text, "--expires-in")
+    return ends.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 def place_of(text: str | None, channel: str) -> int | Position | None:

@@ -12,7 +12,6 @@ import stat
 import sys
 from collections.abc import AsyncIterator
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -20,7 +19,7 @@ import msgspec
 import typer
 
 from catalyst_signals.cli import console
-from catalyst_signals.cli.options import Channel, Key, Mistake, Server, Url, duration_of, examples, server_of
+from catalyst_signals.cli.options import Channel, Key, Mistake, Server, Url, ends_in, examples, server_of
 from catalyst_signals.cli.stopping import run_until_stopped
 from catalyst_signals.client import Receipt, connect
 from catalyst_signals.errors import CatalystError, InvalidDraft, InvalidJson, TooLarge, Unavailable
@@ -61,6 +60,9 @@ def publish(
     expires_in: Annotated[str | None, typer.Option(metavar="4h", help="How long it holds: 90s, 15m, 4h, 2d.")] = None,
     catalyst: Annotated[str | None, typer.Option(metavar="TYPE", help="Why, such as fda.approval or earnings.")] = None,
     note: Annotated[str | None, typer.Option(metavar="TEXT", help="Anything in words.")] = None,
+    supersedes: Annotated[
+        str | None, typer.Option(metavar="ID", help="The signal that this one takes the place of; it ends.")
+    ] = None,
     id: Annotated[
         str | None, typer.Option("--id", metavar="ID", help="Your own id: the same one is stored once.")
     ] = None,
@@ -77,6 +79,7 @@ def publish(
     flags = {
         "confidence": confidence, "entry": entry, "stop": stop, "targets": target or None, "direction": direction,
         "catalyst": _catalyst_of(catalyst), "note": note, "id": id,
+        "supersedes": supersedes,
     }  # fmt: skip
     if json is not None:
         if symbol is not None or expires_in is not None or any(value is not None for value in flags.values()):
@@ -86,8 +89,7 @@ def publish(
         raise Mistake("what is published is a SYMBOL and an ACTION, or --json FILE")
     draft = {"symbol": symbol, "action": action} | {name: value for name, value in flags.items() if value is not None}
     if expires_in is not None:
-        ends = datetime.now(UTC) + duration_of(expires_in, "--expires-in")
-        draft["expires_at"] = ends.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        draft["expires_at"] = ends_in(expires_in)
     if not run_until_stopped(_publish_one(server_of(url, key), channel, draft)):
         raise typer.Exit(INTERRUPTED)
 

@@ -47,13 +47,17 @@ class Rest:
         """As `get`, not decoded."""
         return self._ask("GET", path, params={name: str(value) for name, value in params.items() if value is not None})
 
-    def post(self, *path: str, body: object = None) -> Any:
+    def post(self, *path: str, body: object = None, if_version: int | None = None) -> Any:
         """The answer to a POST."""
-        return msgspec.json.decode(self._ask("POST", path, content=msgspec.json.encode(body or {})))
+        return self._write("POST", path, body or {}, if_version)
+
+    def patch(self, *path: str, body: object, if_version: int | None = None) -> Any:
+        """The answer to a PATCH."""
+        return self._write("PATCH", path, body, if_version)
 
     def put(self, *path: str, body: object) -> Any:
         """The answer to a PUT."""
-        return msgspec.json.decode(self._ask("PUT", path, content=msgspec.json.encode(body)))
+        return self._write("PUT", path, body)
 
     def delete(self, *path: str) -> Any:
         """The answer to a DELETE."""
@@ -68,6 +72,10 @@ class Rest:
         if "ready" not in said:
             raise self._stranger("no readiness")
         return said
+
+    def _write(self, method: str, path: tuple[str, ...], body: object, if_version: int | None = None) -> Any:
+        headers = {} if if_version is None else {"If-Match": f'"{if_version}"'}
+        return msgspec.json.decode(self._ask(method, path, content=msgspec.json.encode(body), headers=headers))
 
     def _ask(self, method: str, path: tuple[str, ...], **more: Any) -> bytes:
         answer = self._send(method, "/".join(quote(part, safe="") for part in path), **more)

@@ -1,6 +1,7 @@
-"""The live table of `catalyst listen`: newest on top, ages ticking, until it is left.
+"""The live table of `catalyst listen`: a row a signal, newest on top, ages ticking, until it is left.
 
-Owns: the picture around the table, when it is drawn. Knows nothing of connections: it is told what happens.
+Owns: the picture around the table, when it is drawn, how long what ended stays. Knows nothing of connections: it is
+told what happens.
 Law: drawing costs the same however fast signals come: it is done a few times a second, of the newest rows only.
 """
 
@@ -10,6 +11,8 @@ import asyncio
 import time
 from collections import Counter, deque
 from datetime import UTC, datetime
+from itertools import islice
+from textwrap import wrap
 from typing import Any, Self
 
 from rich.console import Console, Group, RenderableType
@@ -17,12 +20,15 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from catalyst_signals.cli.lines import action_of
+from catalyst_signals.cli.lines import CHANGES, action_of
 from catalyst_signals.cli.table import AGE, COLOURS, DIM, Row, table_of
+from catalyst_signals.signals import ENDINGS
 
 ROWS_MAX = 500  # More than any screen has; what is gone from here is in `catalyst history`.
 DRAWS_PER_S = 5
 TOLD_S = 15.0  # How long a line at the bottom stays.
+NEWS_S = 600.0  # How long what was caught up with is shown: who opens the lid looks at the mail first.
+LEAVES_S = 60.0  # How long a signal that ended is shown.
 WIDE = 100  # From here on the header has room for a filter and the server's address.
 
 _STATES = {
@@ -37,19 +43,53 @@ class Screen:
     def __init__(self, channel: str, filter: str | None, server: str, console: Console | None = None) -> None:
         self._console = console or Console()
         self._title = (channel, filter, server)
-        self._rows: deque[dict[str, Any]] = deque(maxlen=ROWS_MAX)
+        self._rows: dict[str, dict[str, Any]] = {}  # By signal, the newest last.
+        # What ended, and when it goes.
+        self._leaving: deque[tuple[float, str, dict[str, Any]]] = deque(maxlen=ROWS_MAX)
         self._counts: Counter[str] = Counter()
+        self._signals = 0
         self._state = "connecting"
         self._told, self._told_s = "", 0.0
+        self._news, self._news_s = "", 0.0
         self._last = 0
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self._draw: asyncio.Task[None] | None = None
 
     def event(self, event: dict[str, Any]) -> None:
-        """A new row."""
-        self._rows.appendleft(event)
+        """A new row; or another version of one, which keeps its place if that is in sight."""
+        is_signal = str(event.get("type", "")).startswith("signal.")
+        key = str(event.get("id")) if is_signal else f"seq {event.get('seq')}"
+        if key in self._rows and key not in self._in_sight():
+            del self._rows[key]
+        self._rows[key] = event
+        if len(self._rows) > ROWS_MAX:
+            del self._rows[next(iter(self._rows))]
+        if event.get("type") in ENDINGS:
+            self._leaving.append((time.monotonic() + LEAVES_S, key, event))
+        self._signals += event.get("type") not in CHANGES
         self._counts[action_of(event)] += 1
         self._last = event.get("seq", self._last)
+
+    def _in_sight(self) -> list[str]:
+        return list(islice(reversed(self._rows), self._room))
+
+    @property
+    def _room(self) -> int:
+        """How many rows there is room for."""
+        return max(1, self._console.size.height - 5 - len(self._news_lines()))
+
+    def _news_lines(self) -> list[str]:
+        """What was caught up with, on as many lines as it needs."""
+        if not self._news or time.monotonic() - self._news_s > NEWS_S:
+            return []
+        return wrap(self._news, max(20, self._console.size.width - 2), max_lines=3, placeholder=" ...")
+
+    def _let_go(self) -> None:
+        """What ended a while ago is in `catalyst history`."""
+        while self._leaving and self._leaving[0][0] <= time.monotonic():
+            _, key, event = self._leaving.popleft()
+            if self._rows.get(key) is event:
+                del self._rows[key]
 
     def state(self, state: str) -> None:
         """How the connection is: connecting, live, reconnecting or closed."""
@@ -58,6 +98,10 @@ class Screen:
     def tell(self, text: str) -> None:
         """A line at the bottom, for a while."""
         self._told, self._told_s = f"{datetime.now():%H:%M:%S} {text}", time.monotonic()
+
+    def news(self, text: str) -> None:
+        """What was caught up with: a line at the top, for longer."""
+        self._news, self._news_s = f"{datetime.now():%H:%M} {text}", time.monotonic()
 
     async def __aenter__(self) -> Self:
         self._live.start()
@@ -81,20 +125,20 @@ class Screen:
         if self._rows:
             now = datetime.now(UTC)
             width, height = self._console.size
-            rows = [Row.of(event, now) for event in list(self._rows)[: max(3, height - 6)]]
+            rows = [Row.of(self._rows[key], now) for key in islice(reversed(self._rows), max(3, height - 6))]
             self._console.print(table_of(rows, width - 1, AGE))
 
     def picture(self, now: datetime) -> RenderableType:
         """The whole screen."""
-        width, height = self._console.size
-        room = max(1, height - 5)
-        rows = [Row.of(event, now) for event in list(self._rows)[:room]]
+        self._let_go()
+        width, room = self._console.size.width, self._room
+        rows = [Row.of(self._rows[key], now) for key in self._in_sight()]
         middle: RenderableType = table_of(rows, width - 2, AGE) if rows else self._waiting()
         used = len(rows) + 1 if rows else 4
-        filler = Text("\n" * max(0, room + 1 - used - 1)) if used < room + 1 else Text("")
-        parts: list[RenderableType] = [self._header(width), _rule(width), _indented(middle)]
+        news = [Text(f" {line}", "bold cyan", no_wrap=True, overflow="crop") for line in self._news_lines()]
+        parts: list[RenderableType] = [self._header(width), *news, _rule(width), _indented(middle)]
         if used < room + 1:
-            parts.append(filler)
+            parts.append(Text("\n" * max(0, room - used)))
         return Group(*parts, _rule(width), self._footer(width))
 
     def _waiting(self) -> RenderableType:
@@ -115,11 +159,10 @@ class Screen:
         return _two_ends(left, right, width)
 
     def _footer(self, width: int) -> Text:
-        total = self._counts.total()
         right = Text.assemble((f"at {self._last:,}  " if self._last else "", ""), ("Ctrl-C leaves ", DIM))
         if self._told and time.monotonic() - self._told_s < TOLD_S:
             return _two_ends(Text(f" {self._told}", "yellow"), right, width)
-        left = Text(f" {total:,} signal{'' if total == 1 else 's'}")
+        left = Text(f" {self._signals:,} signal{'' if self._signals == 1 else 's'}")
         for action, count in self._counts.most_common(5):
             left.append(f"  {action} ", COLOURS.get(action, DIM)).append(f"{count:,}")
         return _two_ends(left, right, width)

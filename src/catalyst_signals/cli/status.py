@@ -52,6 +52,8 @@ def _say(url: str, said: dict[str, Any], channels: list[dict[str, Any]]) -> None
     )
     for what, why in said.get("wrong", {}).items():
         console.say(f"  {what}: {why}")
+    for warning in said.get("warnings", ()):
+        console.say(f"  warning: {console.clean(warning)}")
     if channels:
         console.say()
         console.flush()

@@ -68,11 +68,12 @@ async def _verify(store_url: str, found: list[Report]) -> None:
             bar.of(total)
             bar.at(done, done)
 
-        async with open_backend(_read_only(store_url), STORES, setting="store_url") as store:
+        async with open_backend(read_only(store_url), STORES, setting="store_url") as store:
             found.append(await verify(store, progress))
 
 
-def _read_only(url: str) -> str:
+def read_only(url: str) -> str:
+    """The URL of a store that a running server may write to meanwhile."""
     if not url.startswith("sqlite:") or "readonly=" in url:
         return url
     return f"{url}{'&' if '?' in url else '?'}readonly=1"

@@ -13,7 +13,7 @@ from bisect import bisect_left, bisect_right, insort
 from dataclasses import dataclass
 from typing import Any
 
-from catalyst_signals.errors import EpochChanged, PositionAhead, PositionLost, PositionTooOld
+from catalyst_signals.errors import EpochChanged, PositionAhead, PositionLost, PositionTooOld, RangeUntrusted
 from catalyst_signals.events import Position
 
 
@@ -34,7 +34,9 @@ class Gap:
 class Cursor:
     """One subscription's place. `admit` counts an event, `settle` moves the place over it, `reached` verifies."""
 
-    __slots__ = ("_arrived", "_channel", "_epoch", "_given", "_hash8", "_seq", "_top", "_unsettled", "_verified")
+    __slots__ = (
+        "_arrived", "_channel", "_epoch", "_given", "_hash8", "_seq", "_top", "_unsettled", "_unsettled8", "_verified",
+    )  # fmt: skip
 
     def __init__(self, channel: str, after: Position | None) -> None:
         self._channel = channel
@@ -42,6 +44,7 @@ class Cursor:
         self._seq = after.seq if after else -1  # -1: from now on; the first `subscribed` says which seq that is.
         self._hash8 = after.hash8 if after else ""
         self._unsettled = 0  # The last that was admitted; the place moves there when the next one is asked for.
+        self._unsettled8 = ""  # Its hash: what was handled last is named when we resume, so a rewritten log is found.
         self._arrived = 0  # Since the last `subscribed` on this connection.
         self._top = self._seq  # The highest that was handed out, or that a place lies at.
         self._verified = after
@@ -53,20 +56,21 @@ class Cursor:
         return None if self._seq < 0 else Position(self._channel, self._epoch, self._seq, self._hash8)
 
     def where(self) -> dict[str, Any]:
-        """The place as `subscribe` carries it. The hash belongs to the seq it came with, so often there is none."""
+        """The place as `subscribe` carries it; without the hash only where the server told none."""
         fields = {"after": self._seq if self._seq >= 0 else "", "epoch": self._epoch, "hash": self._hash8}
         return {name: value for name, value in fields.items() if value != ""}
 
     def settle(self) -> None:
         """The consumer is done with what it was handed."""
         if self._unsettled:
-            self._seq, self._hash8, self._unsettled = self._unsettled, "", 0
+            self._seq, self._hash8, self._unsettled = self._unsettled, self._unsettled8, 0
 
-    def admit(self, seq: int) -> bool:
+    def admit(self, seq: int, hash8: str = "") -> bool:
         """Count an event that arrived; whether it is to be handed out."""
         self.settle()
         self._arrived += 1
-        self._unsettled = seq
+        if seq > self._seq:  # What is repeated takes the place nowhere.
+            self._unsettled, self._unsettled8 = seq, hash8
         if seq > self._top:
             self._top = seq
             self._given.append(seq)
@@ -98,7 +102,8 @@ class Cursor:
             return False
         self.settle()
         if seq >= self._seq:
-            self._epoch, self._seq, self._hash8 = epoch, seq, hash8
+            known8 = self._hash8 if seq == self._seq else ""
+            self._epoch, self._seq, self._hash8 = epoch, seq, hash8 or known8
             self._top = max(self._top, seq)
             self._verified = self.place
             del self._given[: bisect_right(self._given, seq)]
@@ -115,7 +120,7 @@ class Cursor:
         """What a refusal of our place declares void; None when it does not say where to go on."""
         said = refused.extra
         match refused:
-            case EpochChanged() if "void" in said and "resume_after" in said:
+            case EpochChanged() | RangeUntrusted() if "void" in said and "resume_after" in said:
                 void, resume_after = (said["void"][0], said["void"][1]), said["resume_after"]
             case PositionTooOld() if "first" in said:
                 void, resume_after = (self._seq + 1, said["first"] - 1), said["first"] - 1
@@ -134,7 +139,8 @@ class Cursor:
         if gap.reason == EpochChanged.name and self._seq > gap.void[1]:
             self._epoch = epoch
             return False
-        self._jump(epoch, gap.resume_after)
+        new = gap.reason == EpochChanged.name
+        self._jump(epoch if new else epoch or self._epoch, gap.resume_after)
         return True
 
     def _jump(self, epoch: str, seq: int) -> None:

@@ -10,9 +10,10 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
+from catalyst_signals.client.absence import CaughtUp
 from catalyst_signals.client.cursor import Gap
 from catalyst_signals.client.link import Dropped, Link
 from catalyst_signals.errors import CatalystError
@@ -24,13 +25,17 @@ State = Literal["connecting", "live", "reconnecting", "closed"]
 
 @dataclass(slots=True)
 class Stats:
-    """Counters of one client. `received` counts events as they arrive, the duplicates and the stale ones among them."""
+    """Counters of one client. `received` counts events as they arrive, the duplicates and the stale ones among them.
+
+    `held` is what the server held back, by reason, as far as it has told.
+    """
 
     received: int = 0
     dropped_duplicates: int = 0
     stale: int = 0
     reconnects: int = 0
     gaps: int = 0
+    held: dict[str, int] = field(default_factory=dict)
 
 
 class Hooks:
@@ -41,12 +46,14 @@ class Hooks:
         on_reconnect: Callable[[str], object] | None = None,
         on_gap: Callable[[Gap], object] | None = None,
         on_state: Callable[[State], object] | None = None,
+        on_caught_up: Callable[[CaughtUp], object] | None = None,
     ) -> None:
         self.stats = Stats()
         self.state: State = "closed"
         self._on_reconnect = on_reconnect
         self._on_gap = on_gap
         self._on_state = on_state
+        self._on_caught_up = on_caught_up
 
     def now(self, state: State) -> None:
         """Say it, once."""
@@ -70,6 +77,11 @@ class Hooks:
         self.stats.gaps += 1
         if self._on_gap is not None:
             self._on_gap(gap)
+
+    def caught_up(self, news: CaughtUp) -> None:
+        """A stream that was behind is live again."""
+        if self._on_caught_up is not None:
+            self._on_caught_up(news)
 
 
 class Line:

@@ -18,7 +18,6 @@ import msgspec
 from websockets.asyncio.client import ClientConnection
 from websockets.asyncio.client import connect as _connect
 from websockets.exceptions import ConnectionClosed, InvalidStatus, WebSocketException
-from websockets.http11 import Response
 
 from catalyst_signals.errors import (
     CatalystError,
@@ -40,9 +39,9 @@ BUFFER_FRAMES = 1000  # Read ahead of the consumer, then TCP pushes back; at 345
 MESSAGE_BYTES_MAX = 4 << 20  # An event is a draft of at most 64 KiB, and `was` what up to 32 versions changed.
 SILENCE_GRACE_S = 5.0  # Beyond two positions that should have come: the network's share.
 GOAWAY_S_MAX = 60.0  # The longest absence a server may ask for.
+SOCKET_PATH: Final = "/v1/ws"
 
 _SCHEMES = {"http": "ws", "https": "wss", "ws": "ws", "wss": "wss"}
-_SOCKET_PATH = "/v1/ws"
 _FINAL_CODES = frozenset({1002, 1003, 1007, 1009})
 _BY_STATUS = {401: Unauthenticated, 403: Forbidden, 429: Overloaded, 503: Overloaded}
 _NOTED = frozenset({"goaway", "error"})
@@ -83,7 +82,7 @@ def address_of(url: str, key: str) -> Address:
         raise InvalidRequest("a URL holds no key, user or query: give the key by itself", field="url", allowed=allowed)
     if not (key and key.isascii() and key.isprintable() and " " not in key):
         raise Unauthenticated("the key is empty or holds characters no key has; it looks like cat_...", field="key")
-    path = parts.path.rstrip("/").removesuffix(_SOCKET_PATH) + _SOCKET_PATH
+    path = parts.path.rstrip("/").removesuffix(SOCKET_PATH) + SOCKET_PATH
     return Address(url, urlunsplit((_SCHEMES[parts.scheme], parts.netloc, path, "", "")), key)
 
 
@@ -106,7 +105,9 @@ async def dial(address: Address) -> Link:
             max_queue=(BUFFER_FRAMES, BUFFER_FRAMES // 2),
         )
     except InvalidStatus as refused:
-        raise _refusal(address, refused.response) from None
+        response = refused.response
+        wait_s = response.headers.get("Retry-After", "")
+        raise refusal(address, response.status_code, bytes(response.body or b""), wait_s) from None
     except (OSError, EOFError, WebSocketException) as fault:
         found = f"no Catalyst server answers at {address.url} ({str(fault) or type(fault).__name__})"
         raise Unreachable(f"{found}; check the address, or start one with `catalyst serve`", url=address.url) from fault
@@ -127,17 +128,15 @@ async def _greeted(link: Link, address: Address) -> Link:
     return link
 
 
-def _refusal(address: Address, response: Response) -> CatalystError:
-    """The answer to a handshake as our error: the JSON refusal if it is one, else the nearest to the status."""
-    status = response.status_code
+def refusal(address: Address, status: int, body: bytes, wait_s: str) -> CatalystError:
+    """An HTTP answer as our error: the JSON refusal if it is one, else the nearest to the status."""
     try:
-        said = _decode(response.body or b"")
+        said = _decode(body)
     except msgspec.DecodeError:
         said = {}
     if "error" not in said and status not in _BY_STATUS:
         return Unreachable(f"{address.url} answers HTTP {status}: that is no Catalyst server", url=address.url)
     error = from_dict(said) if "error" in said else _BY_STATUS[status]()
-    wait_s = response.headers.get("Retry-After", "")
     if wait_s.isdigit():
         error.extra.setdefault("retry_after_s", int(wait_s))
     return error

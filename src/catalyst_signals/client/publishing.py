@@ -98,13 +98,8 @@ class Publisher:
     def _ask(self, channel: str, draft: Mapping[str, Any]) -> Ask:
         named = draft.get("id") is not None
         signal = draft if named else {**draft, "id": uuid4().hex}
-        try:
-            text = encode(signal)
-        except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as fault:
-            raise InvalidDraft(f"a draft is JSON: {fault}") from fault
-        if b"null" in text and _has_nan(signal):
-            raise InvalidDraft("a draft holds NaN or an infinite number, which JSON cannot say; leave the field out")
-        return Ask(next(self._numbers), channel, str(signal["id"]), "publisher" if named else "client", text)
+        by: Literal["publisher", "client"] = "publisher" if named else "client"
+        return Ask(next(self._numbers), channel, str(signal["id"]), by, text_of(signal))
 
     async def _until_answered(self, ask: Ask) -> None:
         async with asyncio.timeout(self._timeout_s):
@@ -195,7 +190,7 @@ class Publisher:
             self._put_back(ask, message)
             return
         self._line.tries = 0
-        ask.answer = from_dict(message) if message["type"] == "error" else _receipt(ask, message)
+        ask.answer = from_dict(message) if message["type"] == "error" else receipt_of(message, ask.channel, ask.id_by)
         wake = self._sleepers.get(ask.number)
         if wake is not None and not wake.done():
             wake.set_result(None)
@@ -230,11 +225,27 @@ class Publisher:
         await self._line.close()
 
 
-def _receipt(ask: Ask, message: dict[str, Any]) -> Receipt:
+def text_of(draft: Mapping[str, Any]) -> bytes:
+    """A draft, or a change of one, as it is sent.
+
+    Raises:
+        InvalidDraft: it is not JSON.
+    """
+    try:
+        text = encode(draft)
+    except (TypeError, ValueError, RecursionError, msgspec.MsgspecError) as fault:
+        raise InvalidDraft(f"a draft is JSON: {fault}") from fault
+    if b"null" in text and _has_nan(draft):
+        raise InvalidDraft("a draft holds NaN or an infinite number, which JSON cannot say; leave the field out")
+    return text
+
+
+def receipt_of(message: dict[str, Any], channel: str, id_by: Literal["publisher", "client"] = "publisher") -> Receipt:
+    """What the server answered, as the publisher is told."""
     return Receipt(
-        channel=message.get("channel", ask.channel), epoch=message["epoch"], seq=message["seq"], id=message["id"],
+        channel=message.get("channel", channel), epoch=message["epoch"], seq=message["seq"], id=message["id"],
         version=message["version"], ts=message["ts"], duplicate=message["duplicate"],
-        durability=message["durability"], id_by=ask.id_by,
+        durability=message["durability"], id_by=id_by,
     )  # fmt: skip
 
 

@@ -10,22 +10,25 @@ There is no task and no queue here: whoever asks for the next event reads the so
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
+from catalyst_signals.client.absence import Absence, is_behind
 from catalyst_signals.client.cursor import Cursor
 from catalyst_signals.client.line import Hooks, Line
 from catalyst_signals.client.link import Dropped, Link, encode
-from catalyst_signals.errors import CatalystError, PositionLost, from_dict
+from catalyst_signals.client.shown import FilterLike, Shown
+from catalyst_signals.client.state import Bookmark
+from catalyst_signals.errors import CatalystError, PositionLost, Unsupported, from_dict
 from catalyst_signals.events import Position
 
 ASKS_MAX: Final = 5  # For one subscription: again after a gap, again when the filter was changed meanwhile, no more.
 
-FilterLike = str | Mapping[str, Any] | None
 T = TypeVar("T")
 
 
@@ -34,6 +37,7 @@ class Wish(Generic[T]):
     """What a stream is to give. `shape` makes of an event what is handed out, or None to pass over it.
 
     `strict`: gaps are raised, not told. `ends_at_head`: the stream ends when the server says `live`, or after `limit`.
+    `modifiers`: those that are not the server's default. `bookmark`: where the place is kept.
     """
 
     channel: str
@@ -43,6 +47,8 @@ class Wish(Generic[T]):
     position_s: int | None = None
     ends_at_head: bool = False
     limit: int | None = None
+    modifiers: Mapping[str, Any] = field(default_factory=dict)
+    bookmark: Bookmark | None = None
 
 
 @dataclass(slots=True)
@@ -64,10 +70,17 @@ class Stream(Generic[T]):
 
     def __init__(self, dial: Callable[[], Awaitable[Link]], hooks: Hooks, wish: Wish[T], filter: FilterLike) -> None:
         self.channel = wish.channel
-        self.filter = filter
+        self.filter = filter  # As the user gave it; what is asked for may name signals besides.
+        self.held: dict[str, int] = {}  # What the server held back since the stream began, by reason.
         self._wish = wish
         self._hooks = hooks
         self._shape = wish.shape
+        self._modifiers = dict(wish.modifiers)
+        self._shown = Shown()
+        self._held_here: Mapping[str, int] = {}  # As last told, since the last `subscribed`.
+        self._handed = 0
+        self._absence: Absence | None = None
+        self._heard_at_s = wish.bookmark.at_s if wish.bookmark is not None else None
         self._left = wish.limit
         self._ended = wish.limit is not None and wish.limit < 1
         self._cursor = Cursor(wish.channel, wish.after)
@@ -77,7 +90,10 @@ class Stream(Generic[T]):
         self._ahead: deque[dict[str, Any]] = deque()  # Read while a change waited for its answer.
         self._change: _Change | None = None
         self._changing = asyncio.Lock()
-        self._controls = {"position": self._on_position, "subscribed": self._on_subscribed, "live": self._on_live}
+        self._controls = {
+            "position": self._on_position, "subscribed": self._on_subscribed, "live": self._on_live,
+            "error": self._on_error,
+        }  # fmt: skip
 
     @property
     def position(self) -> Position | None:
@@ -96,22 +112,28 @@ class Stream(Generic[T]):
 
     async def __anext__(self) -> T:
         self._cursor.settle()
+        self._keep()
         while not self._ended:
             message = self._ahead.popleft() if self._ahead else await self._next()
-            if message is None:
-                continue
-            control = self._controls.get(message.get("type", ""))
-            if control is not None:
+            control = self._controls.get(message.get("type", "")) if message is not None else None
+            if control is not None and message is not None:
                 control(message)
-            elif (item := self._event(message)) is not None:
+            elif message is not None and (item := self._event(message)) is not None:
                 return item
+            self._keep()
         await self.aclose()
         raise StopAsyncIteration
+
+    def done(self) -> None:
+        """What was handed out last is handled: the place moves over it without asking for the next one."""
+        self._cursor.settle()
+        self._keep()
 
     async def __aenter__(self) -> Self:
         """The server has the subscription: what is published from here on arrives."""
         async with self._turn:
             await self._line.open()
+        self._keep()
         return self
 
     async def __aexit__(
@@ -122,7 +144,14 @@ class Stream(Generic[T]):
     async def aclose(self) -> None:
         """End the stream; its `position` stays readable."""
         self._ended = True
+        if self._wish.bookmark is not None:
+            self._wish.bookmark.release()
         await self._line.close()
+
+    def _keep(self) -> None:
+        """Whatever happens to this process now, the next one begins here."""
+        if self._wish.bookmark is not None and (place := self._cursor.place) is not None:
+            self._wish.bookmark.move(place)
 
     async def change(self, filter: FilterLike) -> None:
         """Filter otherwise from where the stream stands: loses nothing, repeats nothing. Returns once it is in force.
@@ -173,6 +202,7 @@ class Stream(Generic[T]):
         except CatalystError as final:
             self._lose(link, Dropped(final.message))
             raise
+        self._heard_at_s = time.time()
         if self._change is None or message.get("ref") != self._change.ref:
             return message
         return self._answered(message)
@@ -200,9 +230,9 @@ class Stream(Generic[T]):
     # -- subscribing --------------------------------------------------------------------------------------------------
 
     async def _ask(self, link: Link, ref: int, where: dict[str, Any]) -> None:
-        asked: dict[str, Any] = {"type": "subscribe", "ref": ref, "channel": self.channel, **where}
+        asked: dict[str, Any] = {"type": "subscribe", "ref": ref, "channel": self.channel, **where, **self._modifiers}
         if self.filter is not None:
-            asked["filter"] = self.filter
+            asked["filter"] = self._shown.with_shown(self.filter)
         if self._wish.position_s is not None:
             asked["position_s"] = self._wish.position_s
         await link.send(encode(asked))
@@ -222,13 +252,22 @@ class Stream(Generic[T]):
             while (answer := await link.receive()).get("ref") != ref:
                 pass  # What an earlier ask of this loop set going comes again: each ask names the place.
             if answer["type"] == "subscribed":
-                self._cursor.opened(answer["epoch"], answer["after"])
+                self._opened(answer)
                 link.expect_positions(answer.get("position_s"))
                 if self.filter is filter:
                     return self._conclude(None)
             else:
                 self._refused(answer, filter)
         raise CatalystError(f"the server took none of {ASKS_MAX} subscriptions in a row to `{self.channel}`")
+
+    def _opened(self, answer: dict[str, Any]) -> None:
+        place, now_s = self._cursor.place, time.time()
+        if place is not None and self._absence is None and is_behind(answer):
+            away_s = None if self._heard_at_s is None else max(0.0, now_s - self._heard_at_s)
+            self._absence = Absence(place, away_s, self._handed, dict(self.held))
+        self._heard_at_s = now_s
+        self._held_here = {}
+        self._cursor.opened(answer["epoch"], answer["after"])
 
     def _refused(self, answer: dict[str, Any], filter: FilterLike) -> None:
         """Return if asking again can help: another place after a gap, another filter after a change. Else raise."""
@@ -237,6 +276,8 @@ class Stream(Generic[T]):
             raise Dropped(error.message, error.extra.get("retry_after_s"))
         if isinstance(error, PositionLost):
             self._jump(error)
+        elif isinstance(error, Unsupported) and error.field == "stale" and self._modifiers.get("stale") == "send":
+            del self._modifiers["stale"]  # A server that knows no age sends everything anyway.
         elif self.filter is filter:
             if self._change is None:
                 raise error
@@ -258,10 +299,13 @@ class Stream(Generic[T]):
         self._line.tries = 0
         stats = self._hooks.stats
         stats.received += 1
-        if not self._cursor.admit(seq):
+        if not self._cursor.admit(seq, message.get("hash", "")):
             stats.dropped_duplicates += 1
             return None
+        self._handed += 1
         item = self._shape(message)
+        if item is not None and not self._wish.ends_at_head:
+            self._shown.note(message)
         if item is not None and self._left is not None:
             self._left -= 1
             self._ended = self._left < 1
@@ -273,8 +317,16 @@ class Stream(Generic[T]):
         through, sent = message["complete_through"], message.get("sent")
         if self._cursor.reached(message["epoch"], through, message.get("hash", ""), sent):
             self._line.tries = 0
+            self._count_held(message.get("held") or {})
         else:
             self._distrust(through, sent)
+
+    def _count_held(self, held: Mapping[str, int]) -> None:
+        for reason, number in held.items():
+            more = number - self._held_here.get(reason, 0)
+            for counters in (self.held, self._hooks.stats.held):
+                counters[reason] = counters.get(reason, 0) + more
+        self._held_here = held
 
     def _distrust(self, through: int, sent: int | None) -> None:
         """The counts differ: give up the connection and read again from where they last agreed."""
@@ -289,10 +341,26 @@ class Stream(Generic[T]):
     def _on_subscribed(self, message: dict[str, Any]) -> None:
         """A filter changed, ours or our rights: everything up to `after` was judged by the one before."""
         if message.get("channel") == self.channel:
+            self._held_here = {}
             self._cursor.moved(message["epoch"], message["after"])
+
+    def _on_error(self, message: dict[str, Any]) -> None:
+        """The server gave up the subscription in the middle: what comes next in the log cannot be had, or not now."""
+        if message.get("channel") != self.channel or "ref" in message:
+            return
+        error = from_dict(message)
+        if self._line.link is not None:
+            self._lose(self._line.link, Dropped(error.message, error.extra.get("retry_after_s")))
+        if isinstance(error, PositionLost):
+            self._jump(error)
+        elif message.get("retry") is not True:
+            raise error
 
     def _on_live(self, message: dict[str, Any]) -> None:
         if message.get("channel") == self.channel:
             self._line.tries = 0
             self._ended = self._ended or self._wish.ends_at_head
             self._hooks.now("live")
+            absence, self._absence = self._absence, None
+            if absence is not None and not self._wish.ends_at_head:
+                self._hooks.caught_up(absence.over(message.get("at", absence.since.seq), self._handed, self.held))

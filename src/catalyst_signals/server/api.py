@@ -1,4 +1,4 @@
-"""REST: publishing, history, channels, and checking a filter.
+"""REST: publishing, history and channels.
 
 Owns: the shapes of requests and answers (docs/protocol.md). Everything it says is decided elsewhere.
 """
@@ -13,13 +13,21 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth import ADMIN_CHANNELS, Principal
-from catalyst_signals.errors import Forbidden, InvalidDraft, InvalidJson, InvalidRequest, TooLarge, UnknownChannel
-from catalyst_signals.events import Batch, Frame, Stored, check_channel_name, check_id
-from catalyst_signals.filters import Filter, parse
+from catalyst_signals.errors import (
+    Forbidden,
+    InvalidDraft,
+    InvalidJson,
+    InvalidRequest,
+    RangeUntrusted,
+    TooLarge,
+    UnknownChannel,
+)
+from catalyst_signals.events import Frame, Stored, check_channel_name, check_id
+from catalyst_signals.filters import Filter
 from catalyst_signals.pages import wants
 from catalyst_signals.projections import BUILT_IN, Channel
 from catalyst_signals.publish import DRAFTS_MAX
-from catalyst_signals.server.node import Node
+from catalyst_signals.server.node import Node, author_of, name_in
 from catalyst_signals.server.requests import body_of, json_of, json_response, node_of, only, principal_of
 from catalyst_signals.signals import decode, signal_draft
 from catalyst_signals.tape import Tape
@@ -58,9 +66,7 @@ async def publish(channel: str, request: Request) -> Response:
         for one, id in zip(sent, _fallback_ids(request, len(sent), several), strict=True)
     ]
     await node.check_fresh(channel, [draft for draft, _ in drafts])
-    stored = await node.publisher.publish(
-        Batch(channel=channel, subject=principal.subject, drafts=[d for d, _ in drafts])
-    )
+    stored = await node.changes.publish(channel, author_of(principal), [draft for draft, _ in drafts])
     return _published(stored, [by_server for _, by_server in drafts], several)
 
 
@@ -136,7 +142,8 @@ async def history(
     body = b'{"events":[%s],"complete_through":%d,"head":%d,"epoch":"%s"}' % (
         b",".join(frame.text for frame in found), through, head, tape.epoch.encode(),
     )  # fmt: skip
-    return _cacheable(request, body, below_head=through < head)
+    fixed = through < head and name_in(filter) is None  # A saved filter may be edited.
+    return _cacheable(request, body, for_ever=fixed)
 
 
 async def _scan(node: Node, tape: Tape, after: int, limit: int, wanted: Filter) -> tuple[list[Frame], int]:
@@ -144,7 +151,12 @@ async def _scan(node: Node, tape: Tape, after: int, limit: int, wanted: Filter) 
     found: list[Frame] = []
     looked = size = 0
     while after < tape.done and looked < SCAN_MAX:
-        page = await node.hub.pager.page(tape, after)
+        try:
+            page = await node.hub.pager.page(tape, after)
+        except RangeUntrusted:
+            if looked:
+                return found, after  # What comes before is as it was; who asks again is told what is not.
+            raise
         await asyncio.sleep(0)  # A page at a time: others have their turn between.
         for frame in page.frames:
             if frame.seq <= after:
@@ -161,9 +173,9 @@ async def _scan(node: Node, tape: Tape, after: int, limit: int, wanted: Filter) 
     return found, after
 
 
-def _cacheable(request: Request, body: bytes, *, below_head: bool) -> Response:
+def _cacheable(request: Request, body: bytes, *, for_ever: bool) -> Response:
     """A page that can never change may be kept by the client for ever; `head` in it is then as of when it was made."""
-    if not below_head:
+    if not for_ever:
         return Response(body, media_type="application/json", headers={"Cache-Control": "no-store"})
     start = body.rindex(b',"complete_through"')
     tag = '"' + hashlib.sha256(body[:start] + str(request.url.query).encode()).hexdigest()[:24] + '"'
@@ -231,20 +243,6 @@ async def put_channel(channel: str, request: Request) -> Response:
     await node.administer(principal, "channel.set", msgspec.to_builtins(Channel(channel, kept.age_s, kept.count)))
     await node.open_channel(channel)
     return json_response(_describe(node, channel), 201 if new and channel not in BUILT_IN else 200)
-
-
-class FilterBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What `POST /v1/filters/check` takes."""
-
-    filter: str | dict[str, Any] | None = None
-
-
-@router.post("/filters/check", tags=["filters"])
-async def check_filter(request: Request) -> Response:
-    """A filter in its canonical form, as a tree, and how it will be indexed."""
-    principal_of(request, "subscribe")
-    asked = parse((await json_of(request, FilterBody)).filter)
-    return json_response({"filter": asked.text, "filter_id": asked.id, "tree": asked.tree, "index": asked.index()})
 
 
 def known_channel(node: Node, principal: Principal, name: str) -> str:

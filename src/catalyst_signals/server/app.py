@@ -22,31 +22,30 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI
 
-from catalyst_signals.auth import SCOPES
+from catalyst_signals.auth import ADMIN_CHANNELS, SCOPES
 from catalyst_signals.auth.api_keys import ApiKeys, new_key
 from catalyst_signals.brokers import BROKERS, Broker
 from catalyst_signals.errors import CatalystError, Conflict, Misconfigured
 from catalyst_signals.events import Batch, Frame, iso, now_us
+from catalyst_signals.expiry import Expirer
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
 from catalyst_signals.pager import Fetch
 from catalyst_signals.projections import BUILT_IN, Key, Snapshot, SystemState, from_bytes, system_draft
 from catalyst_signals.publish import Publisher
-from catalyst_signals.retention import sweep
-from catalyst_signals.server import admin, api, inbox, logs, sse, status, stream
+from catalyst_signals.server import admin, api, erasing, filters, house, inbox, logs, sse, status, stream, versions
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.protocol import HttpProtocol, SocketProtocol
 from catalyst_signals.server.requests import install_error_handlers
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.stores import STORES, Store
+from catalyst_signals.trust import Reader
 from catalyst_signals.urls import open_backend
 from catalyst_signals.vital import vital
 from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
 
 log = logging.getLogger("catalyst")
 
-STATE = "system-state"  # The follower whose snapshot a process starts from.
-SNAPSHOT_EVENTS = 500
 GOODBYE_S = 1.0  # Between `goaway` and the close: time for a client to leave by itself.
 
 
@@ -64,9 +63,10 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         )
         for channel in BUILT_IN:
             await store.append([Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[])])
-        hub = Hub(_fetch(store), ring_bytes=settings.ring_bytes, turn_ms=settings.turn_ms)
+        reader = Reader(store)
+        hub = Hub(_fetch(reader), store.find, ring_bytes=settings.ring_bytes, turn_ms=settings.turn_ms)
         stack.push_async_callback(hub.close)
-        follower = Follower(store, broker, hub, poll_s=settings.poll_s)
+        follower = Follower(store, broker, hub, poll_s=settings.poll_s, reader=reader)
         state = await _system_state(store, hub)
         follower.fold(SYSTEM_CHANNEL, state.fold)
         await stack.enter_async_context(follower)
@@ -76,24 +76,33 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         for channel in state.channels:
             await node.open_channel(channel)
         node.first_key = await _bootstrap(node)
-        tasks = [vital(work) for work in (stream.tick_for_ever(node), _keep_house(node))]
+        expirer = Expirer(store, node.changes, publisher)
+        follower.fold(None, expirer.fold)
+        follower.fold(None, node.skews.fold)
+        erasing.watch(node)
+        signal_channels = [channel for channel in state.channels if channel not in ADMIN_CHANNELS]
+        works = (
+            stream.tick_for_ever(node), house.keep_for_ever(node, expirer), house.scrub_for_ever(node),
+            expirer.run(signal_channels),
+        )  # fmt: skip
+        tasks = [vital(work) for work in works]
         stack.push_async_callback(_end, tasks)
         yield node
         await publisher.drain()
         with suppress(CatalystError):  # The next start reads a little more then.
-            await _keep_snapshot(node)
+            await house.keep_snapshot(node)
 
 
-def _fetch(store: Store) -> Fetch:
+def _fetch(reader: Reader) -> Fetch:
     async def fetch(channel: str, after: int, limit: int) -> list[Frame]:
-        return [frame_of(event) for event in await store.read(channel, after, limit)]
+        return [frame_of(event) for event in await reader.read(channel, after, limit)]
 
     return fetch
 
 
 async def _system_state(store: Store, hub: Hub) -> SystemState:
     """The state as of its last snapshot; the follower brings it level by folding what came after."""
-    kept = await store.kept(STATE, SYSTEM_CHANNEL)
+    kept = await store.kept(house.STATE, SYSTEM_CHANNEL)
     extent = (await store.extents([SYSTEM_CHANNEL]))[SYSTEM_CHANNEL]
     snapshot = from_bytes(kept.state) if kept.state else Snapshot(extent.epochs[0].name, 0, "00000000")
     hub.open(SYSTEM_CHANNEL, snapshot.epoch, snapshot.seq, snapshot.hash8)
@@ -114,26 +123,6 @@ async def _bootstrap(node: Node) -> str | None:
     return key
 
 
-async def _keep_house(node: Node) -> None:
-    """Now and then: drop what channels no longer keep, keep a snapshot of the state."""
-    while True:
-        await asyncio.sleep(node.settings.retention_s)
-        try:
-            for channel in list(node.state.channels.values()):
-                if channel.age_s is not None or channel.count is not None:
-                    await sweep(node.store, channel, now_us())
-            await _keep_snapshot(node, every=SNAPSHOT_EVENTS)
-        except CatalystError as error:
-            log.warning("housekeeping will be tried again", extra={"reason": str(error)})
-
-
-async def _keep_snapshot(node: Node, every: int = 1) -> None:
-    kept = await node.store.kept(STATE, SYSTEM_CHANNEL)
-    seq = node.state.place[1]
-    if seq >= kept.seq + every:
-        await node.store.keep(STATE, SYSTEM_CHANNEL, seq, node.state.to_bytes(), was=kept.seq)
-
-
 async def _end(tasks: list[asyncio.Task[None]]) -> None:
     for task in tasks:
         task.cancel()
@@ -149,7 +138,7 @@ def build_app(node: Node) -> FastAPI:
     )  # fmt: skip
     app.state.node = node
     install_error_handlers(app)
-    for part in (api, admin, sse, inbox, status, stream):
+    for part in (api, filters, versions, erasing, admin, sse, inbox, status, stream):
         app.include_router(part.router)
     return app
 

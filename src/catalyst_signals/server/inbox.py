@@ -12,8 +12,9 @@ from typing import NamedTuple
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth.api_keys import hash_secret
+from catalyst_signals.changes import Author
 from catalyst_signals.errors import InvalidRequest, NotFound, RateLimited, TooLarge
-from catalyst_signals.events import Batch, Draft, Refused, now_us
+from catalyst_signals.events import Batch, Draft, now_us
 from catalyst_signals.ingest import id_of_body, read, received_draft
 from catalyst_signals.projections import Source
 from catalyst_signals.publish import DRAFTS_MAX
@@ -60,10 +61,7 @@ async def _take(node: Node, source: Source, body: Body) -> Response:
     drafts = [signal_draft(one, subject=source.subject)[0] for one in reading.drafts]
     await node.check_fresh(source.channel, drafts)
     kept = received_draft(*body, ingest_id=source.id, id=reading.id)
-    signals = Batch(channel=source.channel, subject=source.subject, drafts=drafts)
-    result, _ = await node.publisher.submit([signals, _raw(source, kept)])
-    if isinstance(result, Refused):
-        raise result.error
+    result = await node.changes.publish(source.channel, Author(source.subject), drafts, beside=[_raw(source, kept)])
     answers = [answer(result, receipt) for receipt in result.receipts]
     return json_response(answers[0] if len(answers) == 1 else {"results": answers}, 201 if result.events else 200)
 

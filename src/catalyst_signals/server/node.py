@@ -14,17 +14,29 @@ from typing import TYPE_CHECKING, Any
 
 from catalyst_signals.auth import ADMIN_CHANNELS, Principal
 from catalyst_signals.auth.api_keys import ApiKeys
-from catalyst_signals.errors import Draining, Forbidden, InvalidFilter, Unauthenticated, Unavailable, UnknownChannel
+from catalyst_signals.changes import Author, Changes
+from catalyst_signals.errors import (
+    Draining,
+    Forbidden,
+    InvalidFilter,
+    RangeUntrusted,
+    Unauthenticated,
+    Unavailable,
+    UnknownChannel,
+)
 from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, now_us
-from catalyst_signals.filters import EVERYTHING, Filter, parse
+from catalyst_signals.filters import Filter, parse
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
 from catalyst_signals.limits import Limiter
-from catalyst_signals.projections import SystemState, key_is_good, system_draft
+from catalyst_signals.projections import FILTER_NAME, SystemState, key_is_good, system_draft
 from catalyst_signals.publish import Publisher
+from catalyst_signals.rehearse import Rehearsals
+from catalyst_signals.retention import Swept
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.session import Standing, resume
 from catalyst_signals.signals import check_not_expired
+from catalyst_signals.skew import Skews
 from catalyst_signals.stores import Store
 from catalyst_signals.tape import Tape
 from catalyst_signals.wire import SYSTEM_CHANNEL, decode
@@ -34,6 +46,7 @@ if TYPE_CHECKING:
 
 
 OPEN_FILTERS_MAX = 64  # Of one user, in this process: each is asked for every event.
+SAVES_PER_S, SAVES_AT_ONCE = 1, 200  # Of one user's filters: each is an event that `system` keeps for ever.
 
 
 @dataclass
@@ -52,11 +65,17 @@ class Node:
     connections: dict[str, set[Connection]] = field(default_factory=dict)  # By key id; "" has not authenticated yet.
     turned_off: set[str] = field(default_factory=set)  # Keys that were revoked here, whether or not the log has it yet.
     streams: int = 0
+    swept: dict[str, Swept] = field(default_factory=dict)  # How retention found each channel.
+    skews: Skews = field(default_factory=Skews)
     started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
         self.ingest_limit = Limiter(self.settings.ingest_rate, self.settings.ingest_burst)
+        self.changes = Changes(self.store, self.publisher)
+        self.rehearsals = Rehearsals(self.store)
+        self.saving_limit = Limiter(SAVES_PER_S, SAVES_AT_ONCE)
         self.state.watch(self._key_changed)
+        self.state.watch_filters(self._filter_changed)
 
     # -- who ----------------------------------------------------------------------------------------------------
 
@@ -115,6 +134,10 @@ class Node:
         for connection in list(self.connections.get(key_id, ())):
             connection.turn_out(Unauthenticated("this API key was revoked"))
 
+    def _filter_changed(self, user: str, name: str) -> None:
+        for connection in self.every_connection():
+            connection.refilter(user, name)
+
     def every_connection(self) -> list[Connection]:
         """All open WebSockets."""
         return [connection for group in self.connections.values() for connection in group]
@@ -143,9 +166,37 @@ class Node:
         return [name for name in sorted(self.state.channels) if name in self.hub.tapes and principal.may_use(name)]
 
     def filter_for(self, principal: Principal, source: object) -> Filter:
-        """What a subscriber asks for, within what their key is entitled to."""
-        asked = parse(source) if source is not None else EVERYTHING
+        """What a subscriber asks for, as a filter or by the name of one they saved, within what their key may see.
+
+        Raises:
+            InvalidFilter: it is neither.
+        """
+        asked = self.asked_for(principal, source)
         return principal.filter.both(asked) if principal.filter is not None else asked
+
+    def asked_for(self, principal: Principal, source: object) -> Filter:
+        """As `filter_for`, whatever their key may see.
+
+        Raises:
+            InvalidFilter: it is neither.
+        """
+        name = name_in(source)
+        if name is None:
+            return parse(source)
+        mine = self.state.filters_of(principal.subject)
+        if name not in mine:
+            raise InvalidFilter(
+                f"`{name}` is no filter, and you have saved none of that name", field="filter", got=name,
+                allowed=sorted(mine), at=0,
+            )  # fmt: skip
+        return parse(mine[name])
+
+    def filter_now(self, principal: Principal, source: object, present: Filter) -> Filter:
+        """The filter of who has used `present` so far: another one if it is saved by name and was edited since."""
+        name = name_in(source)
+        if name is None or name not in self.state.filters_of(principal.subject):
+            return present
+        return self.filter_for(principal, name)
 
     def check_open_filters(self, principal: Principal, more: int) -> None:
         """Refuse what would make too many filters of one user be asked for every event.
@@ -177,10 +228,20 @@ class Node:
             standing = self.standing(tape)
         known8 = standing.hash8_at(after) if after is not None else standing.head8
         if after is not None and hash8 is not None and known8 is None and standing.first <= after <= standing.head:
-            page = await self.hub.pager.page(tape, after - 1)
-            known8 = next((f.hash8 for f in page.frames if f.seq == after), None)
+            known8 = await self._hash8_at(tape, after)
         seq = resume(standing, after=after, epoch=epoch, hash8=hash8, known8=known8)
         return seq, standing.epoch_at(seq), known8
+
+    async def _hash8_at(self, tape: Tape, seq: int) -> str | None:
+        """The hash8 of an event; one that is not what was written itself is known by the event that follows it."""
+        try:
+            page = await self.hub.pager.page(tape, seq - 1)
+        except RangeUntrusted as refusal:
+            if refusal.extra["resume_after"] != seq:
+                raise
+            page = await self.hub.pager.page(tape, seq)
+            return next((f.prev8 for f in page.frames if f.seq > seq), None)
+        return next((f.hash8 for f in page.frames if f.seq == seq), None)
 
     def standing(self, tape: Tape) -> Standing:
         """The log of a channel as a resuming client meets it."""
@@ -219,6 +280,16 @@ class Node:
         if name not in self.hub.tapes:
             await self.publisher.publish(Batch(channel=name, subject=SYSTEM_CHANNEL, drafts=[]))
             await self.follower.poll()
+
+
+def author_of(principal: Principal) -> Author:
+    """Who publishes or changes a signal."""
+    return Author(principal.subject, "admin" in principal.scopes)
+
+
+def name_in(source: object) -> str | None:
+    """The name of a saved filter, where one may stand; None: it is a filter itself."""
+    return source if isinstance(source, str) and FILTER_NAME.fullmatch(source) else None
 
 
 def is_open(filter: Filter) -> bool:

@@ -81,6 +81,12 @@ class Settings(BaseSettings):
     ingest_rate: float = Field(20, gt=0, description="Webhooks a second for each ingest secret.")
     ingest_burst: int = Field(200, ge=1, description="Webhooks at once for each ingest secret.")
     retention_s: float = Field(60, gt=0, description="How often events that a channel no longer keeps are dropped.")
+    retention_wait_s: float = Field(
+        86_400, ge=0, description="How long such events are kept all the same for a worker that has not read them."
+    )
+    scrub_s: float = Field(
+        86_400, ge=0, description="How often the whole log is read in the background for damage; 0 is never."
+    )
 
     @classmethod
     def settings_customise_sources(

@@ -7,18 +7,22 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections import Counter
 from collections.abc import AsyncIterator
+from typing import Literal
 
 from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from catalyst_signals.auth import Principal
 from catalyst_signals.errors import CatalystError, InvalidRequest
-from catalyst_signals.events import Position
+from catalyst_signals.events import Position, now_us
 from catalyst_signals.filters import Filter
+from catalyst_signals.modifiers import Age, total
 from catalyst_signals.pages import wants
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import node_of, only, principal_of
+from catalyst_signals.session import modifiers_of
 from catalyst_signals.tape import Tape
 from catalyst_signals.wire import encode
 
@@ -27,12 +31,17 @@ router = APIRouter(prefix="/v1")
 
 @router.get("/channels/{channel}/stream", tags=["signals"])
 async def stream(
-    channel: str, request: Request, filter: str | None = None, after: int | None = None
-) -> StreamingResponse:
-    """Signals as they come; `Last-Event-ID` (or `after`) resumes, `id:` alone is the heartbeat and moves the place."""
+    channel: str, request: Request, filter: str | None = None, after: int | None = None,
+    stale: Literal["hold", "send"] = "hold", max_age_s: int | None = None,
+) -> StreamingResponse:  # fmt: skip
+    """Signals as they come; `Last-Event-ID` (or `after`) resumes, `id:` alone is the heartbeat and moves the place.
+
+    `stale` and `max_age_s` hold back what is too old, as over the socket; `event: held` tells how many were, by reason.
+    """
     node = node_of(request)
     principal = principal_of(request, "subscribe")
-    only(request, "filter", "after")
+    only(request, "filter", "after", "stale", "max_age_s")
+    age = modifiers_of({"stale": stale, "max_age_s": max_age_s}).age
     tape = node.tape(principal, channel)
     wanted = node.filter_for(principal, filter)
     last = request.headers.get("last-event-id")
@@ -46,7 +55,7 @@ async def stream(
     start = Position(channel, epoch, seq, hash8 or "")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _events(node, principal, tape, wanted, start), media_type="text/event-stream", headers=headers
+        _events(node, principal, tape, filter, wanted, age, start), media_type="text/event-stream", headers=headers
     )
 
 
@@ -58,15 +67,21 @@ def _position(channel: str, text: str) -> Position:
     return Position(channel, epoch, int(seq), hash8)
 
 
-async def _events(node: Node, principal: Principal, tape: Tape, wanted: Filter, at: Position) -> AsyncIterator[bytes]:
+async def _events(
+    node: Node, principal: Principal, tape: Tape, filter: str | None, wanted: Filter, age: Age, at: Position
+) -> AsyncIterator[bytes]:
     node.streams += 1
+    held: Counter[str] = Counter()
     try:
         yield b"id: %s\n\n" % str(at).encode()
         while not node.draining:
             node.still(principal)
             node.check_trust()
+            if tape.stopped is not None:
+                raise tape.stopped
             if tape.done > at.seq:
-                page, at = await _page(node, tape, wanted, at)
+                wanted = node.filter_now(principal, filter, wanted)
+                page, at = await _page(node, tape, wanted, age, held, at)
                 yield page
             else:
                 await _wait(node, principal, tape, at.seq)
@@ -92,14 +107,25 @@ async def _wait(node: Node, principal: Principal, tape: Tape, seq: int) -> None:
                 return
 
 
-async def _page(node: Node, tape: Tape, wanted: Filter, at: Position) -> tuple[bytes, Position]:
-    """What matches in the next page, and the place it ends at as an id of its own."""
+async def _page(
+    node: Node, tape: Tape, wanted: Filter, age: Age, held: Counter[str], at: Position
+) -> tuple[bytes, Position]:
+    """What matches in the next page, what of it is held back, and the place it ends at as an id of its own."""
     page = await node.hub.pager.page(tape, at.seq)
     parts: list[bytes] = []
+    now, before = now_us(), held.total()
     for frame in page.frames:
         if at.seq < frame.seq <= tape.done:
             at = Position(tape.channel, frame.epoch, frame.seq, frame.hash8)
-            if wants(wanted, frame):
+            if not wants(wanted, frame):
+                continue
+            reason = age.holds(frame, now)
+            frame.forget()
+            if reason is not None:
+                held[reason] += 1
+            else:
                 parts.append(b"id: %s\ndata: %s\n\n" % (str(at).encode(), frame.text))
+    if held.total() > before:
+        parts.append(b"event: held\ndata: %s\n\n" % encode(total(held)))
     parts.append(b"id: %s\n\n" % str(at).encode())
     return b"".join(parts), at

@@ -33,7 +33,12 @@ METRICS = {
     "catalyst_ring_bytes": "Memory that recent events of all channels take.",
     "catalyst_longest_turn_seconds": "The longest that deliveries held the event loop since the last scrape.",
     "catalyst_up_seconds": "How long this process has been up.",
+    "catalyst_retention_held_seconds": "How long events that are due to go have waited for a worker.",
+    "catalyst_workers_lost": "Workers whose next events are gone.",
+    "catalyst_untrusted_channels": "Channels with an event that is not what was written.",
+    "catalyst_publisher_clock_skew_seconds": "The smallest commit time minus `sent_at` of the newest signals.",
 }
+_BY_PUBLISHER = ("catalyst_publisher_clock_skew_seconds",)
 _COUNTERS = ("catalyst_deliveries", "catalyst_events_stored", "catalyst_commits")
 
 
@@ -59,14 +64,36 @@ def readiness(node: Node) -> dict[str, Any]:
         node.check_open()
     except CatalystError as error:
         wrong[error.name] = error.message
+    for fault in node.follower.reader.faults.values():
+        wrong[f"channel {fault.channel}"] = f"{fault}; it is not shown: run `catalyst verify`, restore a safety copy"
     for tape in node.hub.tapes.values():
         if tape.stopped is not None:
             wrong[f"channel {tape.channel}"] = tape.stopped.message
+    if node.store.fault is not None:
+        wrong["store"] = str(node.store.fault)
     return {
-        "ready": not wrong, "wrong": wrong, "node": node.settings.node, "version": version(),
+        "ready": not wrong, "wrong": wrong, "warnings": list(_warnings(node)),
+        "node": node.settings.node, "version": version(),
         "channels": {name: tape.done for name, tape in sorted(node.hub.tapes.items())},
         "connections": len(node.every_connection()), "up_s": round(time.monotonic() - node.started_s, 1),
     }  # fmt: skip
+
+
+def _warnings(node: Node) -> Iterator[str]:
+    """What somebody should look at, though signals are taken and delivered."""
+    for channel, swept in sorted(node.swept.items()):
+        for worker, seq in swept.waits_for.items():
+            yield (
+                f"{channel}: events that are due to go wait for the worker `{worker}`, which stands at {seq};"
+                f" {swept.held_s:.0f} s of {node.settings.retention_wait_s:.0f} s are over"
+            )
+        for worker, seq in swept.lost.items():
+            yield f"{channel}: the worker `{worker}` is lost: it stands at {seq}, and {swept.extent.first} is the first"
+    for publisher, skew in node.skews.of_each().items():
+        if skew.worth_saying:
+            side = "ahead of" if skew.smallest_s < 0 else "behind"
+            late = "" if skew.smallest_s < 0 else ", or its signals come that late"
+            yield f"the clock of `{publisher}` is {abs(skew.smallest_s):.1f} s {side} ours{late}"
 
 
 def version() -> str:
@@ -92,7 +119,7 @@ class _Collector:
         """Every metric, once."""
         for name, text in METRICS.items():
             values = self._values(name)
-            labels = ["channel"] if "" not in values else []
+            labels = ["publisher" if name in _BY_PUBLISHER else "channel"] if "" not in values else []
             family = (CounterMetricFamily if name in _COUNTERS else GaugeMetricFamily)(name, text, labels=labels)
             for channel, value in values.items():
                 family.add_metric([channel] if labels else [], value)
@@ -107,6 +134,12 @@ class _Collector:
                 return {c: sum(g.members for g in t.groups.values()) for c, t in hub.tapes.items()}
             case "catalyst_channel_filters":
                 return {c: len(t.groups) for c, t in hub.tapes.items()}
+            case "catalyst_retention_held_seconds":
+                return {c: swept.held_s for c, swept in node.swept.items()}
+            case "catalyst_workers_lost":
+                return {c: len(swept.lost) for c, swept in node.swept.items()}
+            case "catalyst_publisher_clock_skew_seconds":
+                return {publisher: skew.smallest_s for publisher, skew in node.skews.of_each().items()}
             case "catalyst_longest_turn_seconds":
                 longest, hub.longest_turn_s = hub.longest_turn_s, 0.0
                 return {"": longest}
@@ -114,6 +147,7 @@ class _Collector:
             "catalyst_connections": len(node.every_connection()), "catalyst_streams": node.streams,
             "catalyst_deliveries": hub.deliveries, "catalyst_events_stored": node.publisher.stored,
             "catalyst_commits": node.publisher.commits, "catalyst_drafts_queued": node.publisher.queued,
+            "catalyst_untrusted_channels": len(node.follower.reader.faults),
             "catalyst_ring_bytes": hub.ring_bytes, "catalyst_up_seconds": time.monotonic() - node.started_s,
         }  # fmt: skip
         return {"": plain[name]}

@@ -18,10 +18,13 @@ from typing import Any
 from fastapi import APIRouter, WebSocket
 
 from catalyst_signals.auth import Principal
+from catalyst_signals.changes import Author, supersedes
 from catalyst_signals.errors import CatalystError, InvalidJson, InvalidRequest, NotFound, TooSlow, Unauthenticated
-from catalyst_signals.events import Batch, Draft, Refused, iso, now_us
+from catalyst_signals.events import Batch, Draft, Refused, Stored, iso, now_us
+from catalyst_signals.filters import Filter
+from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.publish import Result
-from catalyst_signals.server.node import Node, expired, is_open
+from catalyst_signals.server.node import Node, author_of, expired, is_open, name_in
 from catalyst_signals.server.protocol import SocketProtocol
 from catalyst_signals.server.requests import bearer, check_origin, error_response, node_of
 from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe, Unsubscribe, read
@@ -56,8 +59,8 @@ class Connection:
     """One client. It is the hub's listener, the protocol's owner, and remembers what is in flight."""
 
     __slots__ = (
-        "_backlog", "_deadline", "_heard_s", "_holding", "_in_flight", "_node", "_paused_s", "_peer", "_pinged",
-        "_principal", "_protocol", "_task", "closed", "id",
+        "_backlog", "_deadline", "_edited", "_heard_s", "_holding", "_in_flight", "_named", "_node", "_paused_s",
+        "_peer", "_pinged", "_principal", "_protocol", "_task", "closed", "id",
     )  # fmt: skip
 
     def __init__(self, node: Node, protocol: SocketProtocol, principal: Principal | None) -> None:
@@ -71,6 +74,8 @@ class Connection:
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._in_flight = 0
+        self._named: dict[str, str] = {}  # Channel -> the saved filter that its subscription uses by name.
+        self._edited: set[str] = set()  # Channels whose saved filter was edited while the client took no messages.
         self._heard_s = _now_s()
         self._paused_s: float | None = None
         self._holding = False
@@ -191,15 +196,18 @@ class Connection:
         tapes = [self._node.tape(principal, name) for name in names]
         if not tapes:
             raise NotFound("this key may see no channel", field="channels")
-        filter = self._node.filter_for(principal, command.filter)
+        self._node.filter_for(principal, command.filter)
+        places = [await self._place(tape, command) for tape in tapes]
+        if self.closed:
+            return
+        filter = self._node.filter_for(principal, command.filter)  # A saved one may have been edited meanwhile.
         if is_open(filter):
             self._node.check_open_filters(principal, len(tapes))
         if command.position_s is not None:
             self._peer.position_s = command.position_s
-        places = [await self._place(tape, command) for tape in tapes]
-        if not self.closed:
-            for tape, place in zip(tapes, places, strict=True):
-                self._join(tape, filter, place, command.ref)
+        for tape, place in zip(tapes, places, strict=True):
+            self._name(tape.channel, name_in(command.filter))
+            self._join(tape, filter, command.modifiers, place, command.ref)
 
     async def _place(self, tape: Tape, command: Subscribe) -> tuple[int, str, str | None] | None:
         """Where a subscription begins; None: where the one there is stands."""
@@ -207,7 +215,9 @@ class Connection:
             return None
         return await self._node.place_to_resume(tape, after=command.after, epoch=command.epoch, hash8=command.hash8)
 
-    def _join(self, tape: Tape, filter: Any, place: tuple[int, str, str | None] | None, ref: object) -> None:
+    def _join(
+        self, tape: Tape, filter: Filter, modifiers: Modifiers, place: tuple[int, str, str | None] | None, ref: object
+    ) -> None:
         """Leave, tell and join without an await between: nothing is lost and nothing comes twice."""
         hub, peer = self._node.hub, self._peer
         present = peer.subscribers.get(tape.channel)
@@ -220,10 +230,63 @@ class Connection:
         after, epoch, hash8 = place
         self._say({
             "type": "subscribed", **_ref(ref), "channel": tape.channel, "epoch": epoch, "after": after,
-            "head": tape.done, "filter": filter.text, "filter_id": filter.id, "subscriber": f"{self.id}:{tape.channel}",
-            "position_s": peer.position_s,
+            "head": tape.done, "filter": filter.text, "filter_id": filter.id, **self._name_of(tape),
+            "subscriber": f"{self.id}:{tape.channel}", "position_s": peer.position_s, **modifiers._asdict(),
         })  # fmt: skip
-        hub.join(peer, tape, filter, after, epoch, hash8)
+        hub.join(peer, tape, filter, after, epoch, hash8, modifiers)
+
+    def _name(self, channel: str, name: str | None) -> None:
+        """Remember by which saved filter's name a subscription is made, if by any."""
+        self._edited.discard(channel)
+        self._named.pop(channel, None)
+        if name is not None:
+            self._named[channel] = name
+
+    def _name_of(self, tape: Tape) -> dict[str, str]:
+        return {"filter_name": self._named[tape.channel]} if tape.channel in self._named else {}
+
+    def refilter(self, user: str, name: str) -> None:
+        """A saved filter was edited: who uses it by name goes on with it where they stand, and is told.
+
+        Who takes no messages now is told when they do: until then nothing is judged for them.
+        """
+        if self._principal is None or self._principal.subject != user:
+            return
+        channels = [channel for channel, used in self._named.items() if used == name]
+        if self._paused_s is not None:
+            self._edited.update(channels)
+            return
+        for channel in channels:
+            self._rejoin(channel)
+
+    def _rejoin(self, channel: str) -> None:
+        subscriber, principal = self._peer.subscribers.get(channel), self._principal
+        if subscriber is None or principal is None:
+            return
+        try:
+            present = subscriber.group.filter
+            filter = self._node.filter_now(principal, self._named.get(channel), present)
+            if is_open(filter) and not is_open(present):
+                self._node.check_open_filters(principal, 1)
+        except CatalystError as error:
+            self._node.hub.leave(subscriber)
+            self.ended(subscriber, error)
+            return
+        self._join(subscriber.tape, filter, subscriber.modifiers, None, None)
+
+    def uses(self, principal: Principal, name: str) -> int:
+        """How many subscriptions here use a saved filter by name that was not open."""
+        if self._principal is None or self._principal.subject != principal.subject:
+            return 0
+        using = [self._peer.subscribers.get(channel) for channel, used in self._named.items() if used == name]
+        return sum(not is_open(subscriber.group.filter) for subscriber in using if subscriber is not None)
+
+    def subscriber_for(self, principal: Principal, channel: str) -> Subscriber | None:
+        """The subscription to a channel here, if it is this user's own, or an admin asks."""
+        whose = self._principal.subject if self._principal is not None else None
+        if whose != principal.subject and "admin" not in principal.scopes:
+            return None
+        return self._peer.subscribers.get(channel)
 
     def _unsubscribe(self, command: Unsubscribe) -> None:
         subscriber = self._peer.subscribers.get(command.channel)
@@ -232,6 +295,7 @@ class Connection:
                 f"there is no subscription to `{command.channel}` here", field="channel", got=command.channel
             )
         place = self._node.hub.leave(subscriber)
+        self._name(command.channel, None)
         self._say({
             "type": "unsubscribed", **_ref(command.ref), "channel": place.channel, "epoch": place.epoch,
             "complete_through": place.seq,
@@ -243,6 +307,8 @@ class Connection:
         principal = self._who("publish")
         self._node.may_publish(principal, command.channel)
         draft, by_server = signal_draft(command.signal, subject=principal.subject)
+        if supersedes(draft) is not None:
+            return partial(self._supersede, command, author_of(principal), draft, by_server)
         batch = Batch(channel=command.channel, subject=principal.subject, drafts=[draft])
         if expired(draft) is not None:
             return partial(self._publish_late, batch, draft, by_server, command.ref)
@@ -252,6 +318,13 @@ class Connection:
     async def _publish_late(self, batch: Batch, draft: Draft, by_server: bool, ref: object) -> None:
         await self._node.check_fresh(batch.channel, [draft])
         self._submit(batch, by_server, ref)
+
+    async def _supersede(self, command: Publish, author: Author, draft: Draft, by_server: bool) -> None:
+        """A signal that takes another's place needs what was sent before it stored; what follows waits for it."""
+        await self._node.publisher.submit([])
+        await self._node.check_fresh(command.channel, [draft])
+        stored = await self._node.changes.publish(command.channel, author, [draft])
+        self._accept(stored, by_server, command.ref)
 
     def _submit(self, batch: Batch, by_server: bool, ref: object) -> None:
         future = self._node.publisher.submit([batch])
@@ -272,7 +345,10 @@ class Connection:
         if isinstance(result, Refused):
             self._refuse(result.error, ref)
             return
-        said = answer(result, result.receipts[0], id_by_server=by_server)
+        self._accept(result, by_server, ref)
+
+    def _accept(self, stored: Stored, by_server: bool, ref: object) -> None:
+        said = answer(stored, stored.receipts[0], id_by_server=by_server)
         self._node.hub.gather(self._peer, message({"type": "accepted", **_ref(ref), **said}))
 
     def _mind_reading(self) -> None:
@@ -355,6 +431,9 @@ class Connection:
         """Room again."""
         self._paused_s = None
         if not self.closed:
+            edited, self._edited = self._edited, set()
+            for channel in edited:
+                self._rejoin(channel)
             self._node.hub.resume(self._peer)
             self._mind_reading()
 
@@ -373,6 +452,7 @@ class Connection:
 
     def ended(self, subscriber: Subscriber, error: CatalystError) -> None:
         """A replay ran into something that is no longer there."""
+        self._name(subscriber.tape.channel, None)
         error.extra.setdefault("channel", subscriber.tape.channel)
         self._refuse(error, None)
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from catalyst_signals.errors import IdConflict, IdTaken
-from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Refused, Stored
+from catalyst_signals.errors import CatalystError, Conflict, IdConflict, IdTaken, StoreCorrupt
+from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored, next_seq, wrong_with
 
 STORES = {
     "memory": "catalyst_signals.stores.memory:MemoryStore",
@@ -18,11 +18,21 @@ STORES = {
 }
 """Scheme of `store_url` -> back-end."""
 
+COPIES = {"sqlite": "catalyst_signals.stores.sqlite.copying:SqliteCopies"}
+"""Scheme of `store_url` -> how a log as a whole is copied out and put back; the others have tools of their own."""
+
+ARRIVALS = {"sqlite": "catalyst_signals.stores.sqlite.arriving:SqliteArrival"}
+"""Scheme of `store_url` -> an empty store that becomes the log of its place when everything is in it."""
+
 PAGE_BYTES_MAX = 1 << 20  # One page of a read: 1 MiB holds about 3,000 usual signals.
 
 
 class Store(Protocol):
     """The log of every channel. Every back-end is an async context manager: open means usable, closed means closed."""
+
+    @property
+    def fault(self) -> CatalystError | None:
+        """Why nothing is appended any more until a person looked, or None; what can be trusted is read all the same."""
 
     async def append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
         """Store each batch all or none by itself, in order; answer one result a batch.
@@ -53,8 +63,18 @@ class Store(Protocol):
     async def find(self, channel: str, ids: Sequence[str]) -> dict[str, Known]:
         """What is known of these ids, also of events that retention dropped; unknown ones are left out."""
 
+    async def ids(self, channel: str, after: str = "", limit: int = 1000) -> list[tuple[str, Known]]:
+        """All ids above `after` in the order of their bytes, also of events that retention dropped; empty at the end.
+
+        Raises:
+            UnknownChannel: the channel was never opened.
+        """
+
     async def kept(self, name: str, channel: str) -> Kept:
         """A follower's place and snapshot; seq 0 if it never kept one."""
+
+    async def places(self, channel: str) -> dict[str, Kept]:
+        """Every follower's place on that channel, by its name."""
 
     async def keep(
         self, name: str, channel: str, seq: int, state: bytes = b"", *,
@@ -77,12 +97,83 @@ class Store(Protocol):
             ValueError: `first` is not above the last seq and the present epoch's own first.
         """
 
+    async def erase(self, channel: str, seq: int) -> None:
+        """Body and salt of one event are gone, wherever the store had them; seq, id and hashes stay. Again is no error.
+
+        Raises:
+            UnknownChannel: the channel was never opened.
+            PositionTooOld: retention dropped the event already; carries `first`.
+            NotFound: there is no such event.
+            StoreUnavailable: do it again; the body may stand somewhere still.
+        """
+
+    async def adopt(self, part: Part) -> None:
+        """Take over a part of another log under its own seqs, ids and epochs: the first opens the channel, others join.
+
+        All or nothing. What is there already is passed over, so a part whose outcome is unknown is adopted again.
+
+        Raises:
+            Conflict: the channel has another log, or knows one of the ids otherwise.
+            StoreCorrupt: an event does not join the one before it, is not what was hashed, or its id is not known.
+        """
+
 
 def check_epoch_first(extent: Extent, first: int) -> None:
     """Pass, or raise ValueError if no epoch may begin at `first`; two of them never begin at the same seq."""
     last = max(extent.last, extent.epochs[-1].first)
     if first <= last:
         raise ValueError(f"an epoch begins above {last}, not at {first}")
+
+
+def lacking(part: Part, extent: Extent | None) -> list[Event]:
+    """The events of `part` that a channel of this extent (None: not there) lacks, each proved to join the one before.
+
+    Raises:
+        Conflict: the channel has another log.
+        StoreCorrupt: an event does not join, or is not what was hashed.
+    """
+    at, prev = part.first - 1, part.hash_before
+    if extent is not None:
+        at, prev = extent.last, extent.hash_last
+        same = {event.hash for event in part.events if event.seq == extent.newest} <= {prev}
+        if not same or part.epochs[: len(extent.epochs)] != extent.epochs:
+            raise Conflict(f"the channel `{part.channel}` has another log", field="channel", got=part.channel)
+    events = [event for event in part.events if event.seq > at]
+    for event in events:
+        wrong = wrong_with(event)
+        if event.prev != prev or event.seq != next_seq(part.epochs, at):
+            wrong = "it does not join the event before it"
+        if event.channel != part.channel or event.epoch != _epoch_of(part, event.seq):
+            wrong = "it is of another channel or epoch"
+        if wrong is not None:
+            raise _corrupt(event, wrong)
+        at, prev = event.seq, event.hash
+    if part.last not in (at, next_seq(part.epochs, at) - 1) and part.last > at:
+        raise StoreCorrupt(f"a part of {part.channel} ends at {at} and not at {part.last}", channel=part.channel)
+    return events
+
+
+def check_adopted(part: Part, known: Mapping[str, Known]) -> None:
+    """Pass, or raise if what a channel knows of a part's ids is not what the part says, or not of its events.
+
+    Raises:
+        Conflict: an id is known otherwise.
+        StoreCorrupt: an event's id is not known; it could be published again.
+    """
+    for id, of_part in part.known.items():
+        if known.get(id) != of_part:
+            raise Conflict(f"the channel `{part.channel}` knows the id `{id}` otherwise", field="id", got=id)
+    for event in part.events:
+        if event.id not in known or known[event.id].seq != event.seq:
+            raise _corrupt(event, "the table of ids has another event under its id, or none")
+
+
+def _epoch_of(part: Part, seq: int) -> str:
+    return next((epoch.name for epoch in reversed(part.epochs) if epoch.first <= seq), "")
+
+
+def _corrupt(event: Event, wrong: str) -> StoreCorrupt:
+    return StoreCorrupt(f"event {event.seq} of {event.channel}: {wrong}", channel=event.channel, seq=event.seq)
 
 
 def judge(drafts: Sequence[tuple[str, bytes]], subject: str, known: Mapping[str, Known]) -> None:

@@ -8,10 +8,13 @@ from __future__ import annotations
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from operator import attrgetter
+from heapq import nsmallest
+from operator import attrgetter, itemgetter
 from typing import Self
 
-from catalyst_signals.errors import CatalystError, PositionTooOld, UnknownChannel
+from msgspec.structs import replace
+
+from catalyst_signals.errors import CatalystError, NotFound, PositionTooOld, UnknownChannel
 from catalyst_signals.events import (
     NO_HASH,
     Batch,
@@ -21,6 +24,7 @@ from catalyst_signals.events import (
     Extent,
     Kept,
     Known,
+    Part,
     Receipt,
     Refused,
     Stored,
@@ -28,7 +32,7 @@ from catalyst_signals.events import (
     now_us,
     seal,
 )
-from catalyst_signals.stores import PAGE_BYTES_MAX, check_epoch_first, judge
+from catalyst_signals.stores import PAGE_BYTES_MAX, check_adopted, check_epoch_first, judge, lacking
 from catalyst_signals.urls import split
 
 
@@ -65,6 +69,11 @@ class MemoryStore:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    @property
+    def fault(self) -> CatalystError | None:
+        """Store.fault: nothing spoils what is in memory."""
         return None
 
     async def append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
@@ -133,9 +142,18 @@ class MemoryStore:
         known = self._log(channel).ids
         return {id: known[id] for id in ids if id in known}
 
+    async def ids(self, channel: str, after: str = "", limit: int = 1000) -> list[tuple[str, Known]]:
+        """Store.ids"""
+        above = (pair for pair in self._log(channel).ids.items() if pair[0] > after)
+        return nsmallest(limit, above, key=itemgetter(0))
+
     async def kept(self, name: str, channel: str) -> Kept:
         """Store.kept"""
         return self._kept.get((name, channel), Kept(0))
+
+    async def places(self, channel: str) -> dict[str, Kept]:
+        """Store.places"""
+        return {name: kept for (name, of), kept in self._kept.items() if of == channel}
 
     async def keep(
         self, name: str, channel: str, seq: int, state: bytes = b"", *,
@@ -166,6 +184,30 @@ class MemoryStore:
         log.epochs.append(Epoch(new_epoch_name(), first, log.last, log.hash, reason))
         log.last = first - 1
         return self._extent(channel)
+
+    async def erase(self, channel: str, seq: int) -> None:
+        """Store.erase"""
+        log = self._log(channel)
+        if seq < log.first:
+            raise PositionTooOld(field="seq", got=seq, first=log.first)
+        at = _index_after(log.events, seq - 1)
+        if at == len(log.events) or log.events[at].seq != seq:
+            raise NotFound(f"there is no event {seq} in `{channel}`", field="seq", got=seq)
+        log.events[at] = replace(log.events[at], salt=b"", body=b"")
+
+    async def adopt(self, part: Part) -> None:
+        """Store.adopt"""
+        log = self._logs.get(part.channel)
+        events = lacking(part, None if log is None else self._extent(part.channel))
+        log = log or _Log([], part.first, part.first - 1, 0, part.hash_before, part.hash_before)
+        ids = {**part.known, **log.ids}
+        check_adopted(part, ids)
+        self._logs[part.channel], log.ids = log, ids
+        log.events += events
+        log.last = max(log.last, part.last)
+        log.epochs = [epoch for epoch in part.epochs if epoch.first <= log.last + 1]
+        if events:
+            log.hash, log.ts_us = events[-1].hash, events[-1].ts_us
 
     def _log(self, channel: str) -> _Log:
         if channel not in self._logs:

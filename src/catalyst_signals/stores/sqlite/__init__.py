@@ -10,23 +10,28 @@ from __future__ import annotations
 import asyncio
 import logging
 import sqlite3
+import time
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 from urllib.parse import unquote
 
 from catalyst_signals.errors import CatalystError, Misconfigured, StoreCorrupt, StoreFull, StoreUnavailable
-from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Refused, Stored, now_us
+from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored, now_us
 from catalyst_signals.stores import PAGE_BYTES_MAX
-from catalyst_signals.stores.sqlite import opening, rows
+from catalyst_signals.stores.sqlite import marks, opening, parts, rows
 from catalyst_signals.stores.sqlite.opening import SqliteErrors
 from catalyst_signals.urls import split
 
 log = logging.getLogger("catalyst.sqlite")
 T = TypeVar("T")
 
-VERIFIED_AFTER_ERROR = 1000  # Events of each channel.
+VERIFIED_AT_OPENING = 1000  # Events of each channel: what the last commits before a power cut can have spoilt.
+MARK_S = 1.0  # Nothing stays unmarked for longer: it could be missing from an older file without being noticed.
+MARK_DUTY = 0.01  # Of the writer's time: with few channels that is after every commit.
+ERASE_TRIES, ERASE_AGAIN_S = 100, 0.05  # A page that is being read is done in milliseconds, a backup is not.
 
 
 class SqliteStore:
@@ -35,13 +40,19 @@ class SqliteStore:
     durability = "disk"
 
     def __init__(self, path: str | Path, *, readonly: bool = False) -> None:
-        self._path = Path(path)
+        self.path = Path(path)
         self._readonly = readonly
         self._lock: IO[str] | None = None
         self._write: sqlite3.Connection | None = None
         self._read: sqlite3.Connection | None = None
         self._heads: dict[str, rows.Head] = {}  # As committed; the writing thread's alone.
         self._corrupt: StoreCorrupt | None = None
+        self._marks: dict[str, marks.Mark] = {}  # As they were found; of channels that have none of ours yet.
+        self._above: dict[str, int] = {}  # Where these begin when they are opened, since there was a log before.
+        self._adopted: set[str] = set()  # Judged by the marks that were found when the file is opened the next time.
+        self._judged = False  # Whether the file was compared with its marks; before that they are not replaced.
+        self._marking: asyncio.TimerHandle | None = None
+        self._mark_from_s = 0.0
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
         self._reader = ThreadPoolExecutor(1, "sqlite-reader")
 
@@ -62,22 +73,29 @@ class SqliteStore:
     async def __aenter__(self) -> Self:
         try:
             if not self._readonly:
-                await self._in(self._writer, self._open)
+                await self._in(self._writer, self._open_first)
             await self._in(self._reader, self._open_reader)
         except SqliteErrors as error:
             await self.__aexit__()
             kind = StoreCorrupt if opening.is_damage(error) else Misconfigured
-            raise kind(f"{self._path} cannot be opened: {error}", field="store_url", got=str(self._path)) from error
+            raise kind(f"{self.path} cannot be opened: {error}", field="store_url", got=str(self.path)) from error
         except BaseException:
             await self.__aexit__()
             raise
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        if self._marking is not None:
+            self._marking.cancel()
         await self._in(self._reader, self._close_reader)
         await self._in(self._writer, self._close)
         self._reader.shutdown()
         self._writer.shutdown()
+
+    @property
+    def fault(self) -> CatalystError | None:
+        """Store.fault"""
+        return self._corrupt
 
     def _in(self, thread: ThreadPoolExecutor, work: Callable[..., T], *args: Any) -> asyncio.Future[T]:
         """`work` in that thread. It is finished also when the caller goes away."""
@@ -89,18 +107,30 @@ class SqliteStore:
 
     async def append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
         """Store.append: one transaction for all batches."""
-        return await self._in(self._writer, self._append, batches)
+        results = await self._in(self._writer, self._append, batches)
+        self._mark_soon()
+        return results
 
     def _append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
+        if all(batch.channel in self._heads and not batch.drafts for batch in batches):
+            return [self._open_already(batch.channel) for batch in batches]
+
         def work(connection: sqlite3.Connection) -> rows.Change:
-            return rows.Change(connection, self._heads, batches, now_us(), self.durability)
+            return rows.Change(connection, self._heads, batches, now_us(), self.durability, self._above)
 
         try:
             change = self._commit(work)
         except StoreFull as full:
             return [Refused(full)] * len(batches)
         self._heads |= change.moved
+        if time.monotonic() >= self._mark_from_s:
+            self._mark()
         return change.results
+
+    def _open_already(self, channel: str) -> Stored:
+        """What an empty batch of a channel that is there is answered: also where nothing can be written any more."""
+        epoch = self._heads[channel].epoch
+        return Stored(channel=channel, epoch=epoch, receipts=[], events=[], durability=self.durability)
 
     async def keep(
         self, name: str, channel: str, seq: int, state: bytes = b"", *,
@@ -139,7 +169,45 @@ class SqliteStore:
             head.last, head.epoch = extent.last, extent.epoch
             return extent
 
-        return await self._in(self._writer, work)
+        extent = await self._in(self._writer, work)
+        self._mark_soon()
+        return extent
+
+    async def erase(self, channel: str, seq: int) -> None:
+        """Store.erase: also from the write-ahead log, as soon as nobody reads an older state of the file."""
+        await self._transact(lambda connection: parts.erase(connection, channel, seq))
+        for _ in range(ERASE_TRIES):
+            if await self._in(self._writer, self._emptied_wal):
+                return
+            await asyncio.sleep(ERASE_AGAIN_S)
+        raise StoreUnavailable(
+            f"event {seq} of {channel} is erased, but somebody still reads an older state of {self.path} (a backup?),"
+            " so its bytes are still in the write-ahead log: erase it again later"
+        )
+
+    def _emptied_wal(self) -> bool:
+        """Whether the whole write-ahead log was taken into the file and cut; does not wait for those who read it."""
+        connection = self._ready()
+        try:
+            connection.execute("PRAGMA busy_timeout=0")
+            (busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            return not busy
+        except SqliteErrors as error:
+            raise self._recovered(connection, error) from error
+        finally:
+            with suppress(sqlite3.ProgrammingError):  # It was closed.
+                connection.execute(f"PRAGMA busy_timeout={opening.BUSY_MS}")
+
+    async def adopt(self, part: Part) -> None:
+        """Store.adopt"""
+
+        def work() -> None:
+            self._commit(lambda connection: parts.adopt(connection, part))
+            assert self._write is not None
+            self._heads = rows.read_heads(self._write)
+            self._adopted.add(part.channel)
+
+        await self._in(self._writer, work)
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._in(self._writer, lambda: self._commit(work))
@@ -166,7 +234,7 @@ class SqliteStore:
 
     def _ready(self) -> sqlite3.Connection:
         if self._readonly:
-            raise Misconfigured(f"{self._path} was opened to read only", field="readonly", got="1")
+            raise Misconfigured(f"{self.path} was opened to read only", field="readonly", got="1")
         if self._corrupt is not None:
             raise self._corrupt.with_traceback(None)
         if self._write is None:
@@ -177,14 +245,14 @@ class SqliteStore:
     def _recovered(self, connection: sqlite3.Connection, error: Exception) -> CatalystError:
         """What a failed transaction is answered with, once the file is in order again."""
         if opening.is_busy(error) and _rolled_back(connection):
-            return StoreUnavailable(f"another program holds {self._path} ({error}); nothing was stored, try again")
-        if opening.is_full(error, self._path) and _rolled_back(connection):
+            return StoreUnavailable(f"another program holds {self.path} ({error}); nothing was stored, try again")
+        if opening.is_full(error, self.path) and _rolled_back(connection):
             return StoreFull()
         log.error("an I/O error at commit, opening the file anew", extra={"reason": str(error)})
         connection.close()
         self._write = None
         if isinstance(error, sqlite3.IntegrityError) or opening.is_damage(error):
-            self._corrupt = StoreCorrupt(f"{self._path} cannot be trusted ({error}); run `catalyst verify` on it")
+            self._corrupt = StoreCorrupt(f"{self.path} cannot be trusted ({error}); run `catalyst verify` on it")
             return self._corrupt
         self._open_again()
         return StoreUnavailable(f"the store had an I/O error ({error}); it was opened anew and verified")
@@ -194,8 +262,7 @@ class SqliteStore:
         try:
             self._open()
             assert self._write is not None
-            faults = (rows.tail_fault(self._write, channel, VERIFIED_AFTER_ERROR) for channel in self._heads)
-            self._corrupt = next((fault for fault in faults if fault is not None), None)
+            self._corrupt = rows.first_fault(self._write, self._heads, VERIFIED_AT_OPENING)
         except (*SqliteErrors, Misconfigured) as error:
             if self._write is not None:
                 self._write.close()
@@ -204,11 +271,45 @@ class SqliteStore:
         if self._corrupt is not None:
             raise self._corrupt
 
+    def _open_first(self) -> None:
+        """Take the lock, and believe the file as far as it verifies; what is wrong is said by `fault`, not here."""
+        self._lock = opening.take_lock(self.path)
+        self._marks = marks.read(self._lock)
+        self._above = {channel: marks.first_above(mark) for channel, mark in self._marks.items()}
+        self._open()
+        assert self._write is not None
+        self._corrupt = rows.first_fault(self._write, self._heads, VERIFIED_AT_OPENING)
+        if self._corrupt is None:
+            self._commit(lambda connection: marks.go_on_above(connection, self._marks))
+            self._heads = rows.read_heads(self._write)
+            self._judged = True
+        else:
+            log.error("the log does not verify, nothing is written to it", extra={"reason": str(self._corrupt)})
+
     def _open(self) -> None:
-        if self._lock is None:
-            self._lock = opening.take_lock(self._path)
-        self._write = opening.open_to_write(self._path)
+        self._write = opening.open_to_write(self.path)
         self._heads = rows.read_heads(self._write)
+
+    def _mark_soon(self) -> None:
+        """Where the log ends now is marked within MARK_S."""
+        if self._marking is None:
+            self._marking = asyncio.get_running_loop().call_later(MARK_S, self._mark_now)
+
+    def _mark_now(self) -> None:
+        self._marking = None
+        self._in(self._writer, self._mark)
+
+    def _mark(self, *, synced: bool = False) -> None:
+        if self._lock is None or not self._judged or self._corrupt is not None:
+            return
+        began_s = time.monotonic()
+        ours = {channel: head for channel, head in self._heads.items() if channel not in self._adopted}
+        try:
+            marks.write(self._lock, self._marks | marks.of_heads(ours), synced=synced)
+        except OSError as error:
+            log.warning("where the log ends could not be marked", extra={"reason": str(error)})
+        now_s = time.monotonic()
+        self._mark_from_s = now_s + (now_s - began_s) / MARK_DUTY
 
     def _close(self) -> None:
         if self._write is not None:
@@ -216,6 +317,7 @@ class SqliteStore:
                 self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except SqliteErrors as error:
                 log.warning("the last checkpoint failed; the next start does it", extra={"reason": str(error)})
+            self._mark(synced=True)
             self._write.close()
             self._write = None
         if self._lock is not None:
@@ -240,6 +342,14 @@ class SqliteStore:
 
         return await self._in(self._reader, self._look, work)
 
+    async def ids(self, channel: str, after: str = "", limit: int = 1000) -> list[tuple[str, Known]]:
+        """Store.ids"""
+        return await self._in(self._reader, self._look, rows.ids, channel, after, limit)
+
+    async def places(self, channel: str) -> dict[str, Kept]:
+        """Store.places"""
+        return await self._in(self._reader, self._look, rows.places, channel)
+
     async def kept(self, name: str, channel: str) -> Kept:
         """Store.kept"""
         return await self._in(self._reader, self._look, rows.kept, name, channel)
@@ -256,11 +366,11 @@ class SqliteStore:
         except SqliteErrors as error:
             self._close_reader()
             if opening.is_damage(error):
-                raise StoreCorrupt(f"{self._path} is damaged: {error}") from error
+                raise StoreCorrupt(f"{self.path} is damaged: {error}") from error
             raise StoreUnavailable(f"the store could not be read: {error}") from error
 
     def _open_reader(self) -> sqlite3.Connection:
-        self._read = opening.open_to_read(self._path)
+        self._read = opening.open_to_read(self.path)
         return self._read
 
     def _close_reader(self) -> None:

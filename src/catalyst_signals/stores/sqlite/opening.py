@@ -20,6 +20,7 @@ from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreInUse
 SCHEMA_VERSION = 1  # The newest migration of this code.
 CACHE_KIB = 32 << 10  # The inner pages of the table of ids of some million events.
 CHECKPOINT_PAGES = 4000  # 16 MiB of WAL: a checkpoint's own fsyncs are rare, a restart reads little.
+BUSY_MS = 5000  # How long a statement waits for another program's lock.
 NO_ROOM_BYTES = 64 << 10
 
 # The second when SQLite's own message quotes a damaged name.
@@ -38,7 +39,7 @@ def take_lock(path: Path) -> IO[str]:
     """
     lock_path = path.with_name(path.name + ".lock")
     try:
-        lock = lock_path.open("a")
+        lock = os.fdopen(os.open(lock_path, os.O_RDWR | os.O_CREAT, 0o644), "r+")
     except OSError as error:
         raise Misconfigured(f"{lock_path} cannot be opened: {error}", field="store_url", got=str(path)) from error
     try:
@@ -74,12 +75,21 @@ def open_to_read(path: Path) -> sqlite3.Connection:
     return _connect(path, "ro", _prepare_to_read)
 
 
+def open_to_change(path: Path) -> sqlite3.Connection:
+    """A connection to a file of the newest schema that nobody else has; it stays a single file.
+
+    Raises:
+        Misconfigured, SqliteErrors: as `open_to_write`.
+    """
+    return _connect(path, "rw", _migrate)
+
+
 def _connect(path: Path, mode: str, prepare: Callable[[sqlite3.Connection, Path], None]) -> sqlite3.Connection:
     connection = sqlite3.connect(
         f"{path.absolute().as_uri()}?mode={mode}", uri=True, isolation_level=None, check_same_thread=False
     )
     try:
-        connection.execute("PRAGMA busy_timeout=5000")
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
         connection.execute(f"PRAGMA cache_size=-{CACHE_KIB}")
         prepare(connection, path)
     except BaseException:
@@ -96,6 +106,9 @@ def _prepare_to_write(connection: sqlite3.Connection, path: Path) -> None:
             field="store_url", got=str(path),
         )  # fmt: skip
     connection.execute("PRAGMA synchronous=FULL")
+    connection.execute(
+        "PRAGMA secure_delete=ON"
+    )  # What is moved or deleted leaves zeros: an erased body has no copies.
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
     _migrate(connection, path)
 

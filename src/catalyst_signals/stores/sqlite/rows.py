@@ -69,14 +69,17 @@ class Change:
     """What one append adds: judged batch by batch, against the file and the batches before, then written at once."""
 
     def __init__(
-        self, connection: Connection, heads: Mapping[str, Head], batches: Sequence[Batch], at_us: int, durability: str
-    ) -> None:
+        self, connection: Connection, heads: Mapping[str, Head], batches: Sequence[Batch], at_us: int, durability: str,
+        above: Mapping[str, int],
+    ) -> None:  # fmt: skip
+        """`above` says where a channel that is opened anew begins, since there was another log under its name."""
         self._connection = connection
         self._heads = heads
+        self._above = above
         self._at_us = at_us
         self._durability = durability
         self._known = self._look_up(batches)
-        self._events: list[tuple[Any, ...]] = []
+        self._events: dict[int, list[Event]] = {}
         self._ids: list[tuple[Any, ...]] = []
         self.moved: dict[str, Head] = {}
         self.results = [self._judge(batch) for batch in batches]
@@ -125,6 +128,9 @@ class Change:
             (channel, number, NO_HASH, NO_HASH),
         )
         add_epoch(self._connection, number, Epoch(head.epoch, 1, 0, NO_HASH, "created"))
+        if channel in self._above:
+            extent = begin_epoch(self._connection, channel, self._above[channel], "rewound")
+            head.last, head.epoch = extent.last, extent.epoch
         return head
 
     def _receipt(self, batch: Batch, draft: Draft, head: Head, known: dict[str, Known], events: list[Event]) -> Receipt:
@@ -135,10 +141,7 @@ class Change:
         event = seal(draft, channel=batch.channel, epoch=head.epoch, seq=head.last + 1, ts_us=ts_us, prev=head.hash)
         head.last, head.hash, head.ts_us, head.grown = event.seq, event.hash, ts_us, True
         known[draft.id] = Known(event.seq, batch.subject, draft.draft_hash, draft.version, ts_us)
-        self._events.append((
-            _place(head.number, event.seq), event.type, event.id, event.version, ts_us, event.salt, event.body,
-            event.body_hash, event.hash,
-        ))  # fmt: skip
+        self._events.setdefault(head.number, []).append(event)
         self._ids.append((head.number, draft.id, event.seq, batch.subject, draft.draft_hash, draft.version, ts_us))
         events.append(event)
         return Receipt(event.seq, draft.id, draft.version, ts_us, False)
@@ -146,7 +149,8 @@ class Change:
     def _write(self) -> None:
         """All rows, and the heads they moved."""
         many = self._connection.executemany
-        many(f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", self._events)
+        for number, events in self._events.items():
+            write_events(self._connection, number, events)
         many(
             "INSERT INTO ids (number, id, seq, subject, draft_hash, version, ts_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
             self._ids,
@@ -163,6 +167,17 @@ def read_heads(connection: Connection) -> dict[str, Head]:
         channel: Head(number, extent.last, ts_us, extent.hash_last, extent.epoch)
         for channel, (number, ts_us, extent) in _standings(connection.execute(EXTENTS + IN_ORDER)).items()
     }
+
+
+def write_events(connection: Connection, number: int, events: Iterable[Event]) -> None:
+    """More rows of a channel's events."""
+    connection.executemany(
+        f"INSERT INTO events ({EVENT_COLUMNS}) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        [
+            (place(number, e.seq), e.type, e.id, e.version, e.ts_us, e.salt, e.body, e.body_hash, e.hash)
+            for e in events
+        ],
+    )  # fmt: skip
 
 
 def add_epoch(connection: Connection, number: int, epoch: Epoch) -> None:
@@ -187,14 +202,14 @@ def drop_some(connection: Connection, channel: str, through: int) -> Extent:
     number, extent = standing(connection, channel)
     end = min(through, extent.last)
     if end >= extent.first:
-        inside = (_place(number, 0), _place(number, end))
+        inside = (place(number, 0), place(number, end))
         last = connection.execute(
             "SELECT place FROM events WHERE place BETWEEN ? AND ? ORDER BY place LIMIT 1 OFFSET ?",
             (*inside, DROPPED_AT_ONCE - 1),
         ).fetchone()
-        end = last[0] - _place(number, 0) if last is not None else end
+        end = last[0] - place(number, 0) if last is not None else end
         before = _hash_at(connection, number, end) or extent.hash_before
-        connection.execute("DELETE FROM events WHERE place BETWEEN ? AND ?", (inside[0], _place(number, end)))
+        connection.execute("DELETE FROM events WHERE place BETWEEN ? AND ?", (inside[0], place(number, end)))
         connection.execute("UPDATE heads SET first = ?, hash_before = ? WHERE channel = ?", (end + 1, before, channel))
     return standing(connection, channel)[1]
 
@@ -246,6 +261,16 @@ def find(connection: Connection, number: int, ids: Iterable[str]) -> dict[str, K
     return {row[0]: Known(*row[1:]) for row in rows}
 
 
+def ids(connection: Connection, channel: str, after: str, limit: int) -> list[tuple[str, Known]]:
+    """Store.ids"""
+    number, _ = standing(connection, channel)
+    found = connection.execute(
+        "SELECT id, seq, subject, draft_hash, version, ts_us FROM ids WHERE number = ? AND id > ? ORDER BY id LIMIT ?",
+        (number, after, limit),
+    )
+    return [(row[0], Known(*row[1:])) for row in found]
+
+
 def kept(connection: Connection, name: str, channel: str) -> Kept:
     """Store.kept"""
     row = connection.execute(
@@ -254,11 +279,17 @@ def kept(connection: Connection, name: str, channel: str) -> Kept:
     return Kept(*row) if row is not None else Kept(0)
 
 
-def keep(connection: Connection, name: str, channel: str, place: Kept) -> None:
+def places(connection: Connection, channel: str) -> dict[str, Kept]:
+    """Store.places"""
+    found = connection.execute("SELECT name, seq, state, holder, until_us FROM kept WHERE channel = ?", (channel,))
+    return {row[0]: Kept(*row[1:]) for row in found}
+
+
+def keep(connection: Connection, name: str, channel: str, kept: Kept) -> None:
     """A follower's place as it is from now on."""
     connection.execute(
         "INSERT OR REPLACE INTO kept (name, channel, seq, state, holder, until_us) VALUES (?, ?, ?, ?, ?, ?)",
-        (name, channel, place.seq, place.state, place.holder, place.until_us),
+        (name, channel, kept.seq, kept.state, kept.holder, kept.until_us),
     )
 
 
@@ -273,7 +304,7 @@ def read(connection: Connection, channel: str, after: int, limit: int, bytes_max
         raise PositionTooOld(field="after", got=after, first=extent.first)
     if after >= extent.last:
         return []
-    base = _place(number, 0)
+    base = place(number, 0)
     rows = connection.execute(
         f"SELECT {EVENT_COLUMNS} FROM events WHERE place > ? AND place <= ? ORDER BY place LIMIT ?",
         (base + after, base + extent.last, limit),
@@ -282,8 +313,8 @@ def read(connection: Connection, channel: str, after: int, limit: int, bytes_max
     page: list[Event] = []
     expected, epoch, epoch_end = after + 1, "", 0
     for row in rows:
-        place, kind, id, version, ts_us, salt, body, body_hash, hash = row
-        seq = place - base
+        at, kind, id, version, ts_us, salt, body, body_hash, hash = row
+        seq = at - base
         if seq != expected or seq >= epoch_end:
             epoch, epoch_end = _enter(extent, expected - 1, seq)
         if tuple(map(type, row)) != EVENT_TYPES:
@@ -334,16 +365,37 @@ def tail_fault(connection: Connection, channel: str, count: int) -> StoreCorrupt
     return None
 
 
+def first_fault(connection: Connection, channels: Iterable[str], count: int) -> StoreCorrupt | None:
+    """What is wrong with the newest `count` events of any of these channels, or None."""
+    for channel in channels:
+        try:
+            fault = tail_fault(connection, channel, count)
+        except (sqlite3.DatabaseError, UnicodeDecodeError) as error:
+            fault = StoreCorrupt(f"the newest events of {channel} cannot be read: {error}", channel=channel)
+        if fault is not None:
+            return fault
+    return None
+
+
+def hash_through(connection: Connection, channel: str, seq: int) -> bytes | None:
+    """The hash of the newest event at or below `seq`, None if retention dropped it."""
+    number, extent = standing(connection, channel)
+    if seq < extent.first - 1:
+        return None
+    return _hash_at(connection, number, seq) or extent.hash_before
+
+
 def _hash_at(connection: Connection, number: int, seq: int) -> bytes | None:
     """The hash of the newest kept event at or below `seq`."""
     row = connection.execute(
         "SELECT hash FROM events WHERE place BETWEEN ? AND ? ORDER BY place DESC LIMIT 1",
-        (_place(number, 0), _place(number, seq)),
+        (place(number, 0), place(number, seq)),
     ).fetchone()
     return row[0] if row is not None else None
 
 
-def _place(number: int, seq: int) -> int:
+def place(number: int, seq: int) -> int:
+    """Where an event stands in the table of all channels' events."""
     return number << SEQ_BITS | seq
 
 

@@ -1,0 +1,150 @@
+"""Writes `signal.expired` when a signal's own time is over: exactly once, whatever restarts or races.
+
+Owns: which signals are due, and when. Law: what it remembers is only a hint; the log is asked before anything is
+written, and the event's derived id makes N processes write one. So nothing here needs a leader, an order or a lock.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import logging
+from collections.abc import Iterable
+
+import msgspec
+
+from catalyst_signals.changes import Changes
+from catalyst_signals.errors import CatalystError, IdConflict, IdTaken, NotFound
+from catalyst_signals.events import Batch, Frame, Refused, now_us, parse_iso, signal_id
+from catalyst_signals.modifiers import NEVER, life_of, may_expire
+from catalyst_signals.publish import Publisher
+from catalyst_signals.stores import Store
+from catalyst_signals.versions import end
+from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
+
+log = logging.getLogger("catalyst.expiry")
+
+EXPIRY = "expiry"  # The follower whose place says from where the log has to be read at a start.
+LOOK_S = 0.25
+AT_ONCE = 200  # Endings in one commit.
+AGAIN_US = 1_000_000
+PAGE = 1000
+
+
+class Expirer:
+    """The signals of one process's channels that will end by themselves."""
+
+    def __init__(self, store: Store, changes: Changes, publisher: Publisher) -> None:
+        self._store = store
+        self._changes = changes
+        self._publisher = publisher
+        self._ends_us: dict[tuple[str, str], int] = {}
+        self._due: list[tuple[int, str, str]] = []  # A heap; what `_ends_us` says otherwise is no longer so.
+        self._read: dict[str, int] = {}  # How far each channel is folded without a hole.
+
+    def fold(self, frame: Frame) -> None:
+        """Take in an event of any channel, in any order."""
+        if self._read.get(frame.channel) == frame.seq - 1:
+            self._read[frame.channel] = frame.seq
+        if may_expire(frame):
+            life = life_of(frame)
+            if life.ends_us != NEVER:
+                self._remember(frame.channel, life.id, life.ends_us)
+            elif life.id:
+                self._ends_us.pop((frame.channel, life.id), None)
+            frame.forget()
+
+    def _remember(self, channel: str, id: str, ends_us: int) -> None:
+        self._ends_us[channel, id] = ends_us
+        heapq.heappush(self._due, (ends_us, channel, id))
+
+    async def _began(self, channel: str) -> bool:
+        try:
+            await self.begin(channel)
+        except CatalystError as error:
+            log.warning("a channel could not be read yet", extra={"channel": channel, "reason": str(error)})
+            return False
+        return True
+
+    async def begin(self, channel: str) -> None:
+        """Read what this process did not see of a channel, from the kept place on; live events may come meanwhile.
+
+        Raises:
+            StoreUnavailable: safe to try again.
+        """
+        kept = await self._store.kept(EXPIRY, channel)
+        for id, ends_us in (msgspec.json.decode(kept.state) if kept.state else {}).items():
+            self._remember(channel, id, ends_us)
+        extent = (await self._store.extents([channel]))[channel]
+        self._read[channel] = max(kept.seq, extent.first - 1)
+        while events := await self._store.read(channel, self._read[channel], PAGE):
+            for event in events:
+                self.fold(frame_of(event))
+            self._read[channel] = max(self._read[channel], events[-1].seq)
+            await asyncio.sleep(0)
+
+    async def keep(self, channel: str, every: int = 1) -> None:
+        """Move the kept place, if there is something to move it over."""
+        kept, seq = await self._store.kept(EXPIRY, channel), self._read.get(channel, 0)
+        if seq >= kept.seq + every:
+            state = {id: ends_us for (name, id), ends_us in self._ends_us.items() if name == channel}
+            await self._store.keep(EXPIRY, channel, seq, msgspec.json.encode(state), was=kept.seq)
+
+    async def run(self, channels: Iterable[str]) -> None:
+        """Learn what is pending in these channels, then end what is due, for ever."""
+        for channel in channels:
+            while not await self._began(channel):
+                await asyncio.sleep(LOOK_S)
+        while True:
+            await asyncio.sleep(LOOK_S)
+            while due := self._take_due(now_us()):
+                await self._end(due)
+
+    def _take_due(self, now: int) -> list[tuple[str, str]]:
+        due: list[tuple[str, str]] = []
+        while self._due and self._due[0][0] <= now and len(due) < AT_ONCE:
+            ends_us, channel, id = heapq.heappop(self._due)
+            if self._ends_us.get((channel, id)) == ends_us:
+                due.append((channel, id))
+        return due
+
+    async def _end(self, due: Iterable[tuple[str, str]]) -> None:
+        """One commit for all that are really over; what could not be written is looked at again."""
+        batches: list[Batch] = []
+        try:
+            for channel, id in due:
+                batch = await self._ending(channel, id)
+                if batch is not None:
+                    batches.append(batch)
+            results = await self._publisher.submit(batches) if batches else []
+        except CatalystError as error:
+            log.warning("expired signals could not be ended yet", extra={"reason": str(error)})
+            results = []
+            for channel, id in due:
+                self._again(channel, id)
+        for batch, result in zip(batches, results, strict=False):
+            if isinstance(result, Refused):
+                if not isinstance(result.error, IdConflict | IdTaken):
+                    log.warning("an expired signal could not be ended yet", extra={"reason": str(result.error)})
+                self._again(batch.channel, signal_id(batch.drafts[0].id))
+
+    async def _ending(self, channel: str, id: str) -> Batch | None:
+        """What ends a signal that is over by what the log says now; None when it is not, or not any more."""
+        try:
+            present = await self._changes.present(channel, id)
+        except NotFound:
+            self._ends_us.pop((channel, id), None)
+            return None
+        text = present.doc["data"].get("expires_at")
+        ends_us = None if present.ended or text is None else parse_iso(text)
+        if ends_us is None:
+            self._ends_us.pop((channel, id), None)
+            return None
+        if ends_us > now_us():
+            self._remember(channel, id, ends_us)
+            return None
+        return Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[end(present.doc, "signal.expired")])
+
+    def _again(self, channel: str, id: str) -> None:
+        if (channel, id) in self._ends_us:
+            self._remember(channel, id, now_us() + AGAIN_US)

@@ -1,0 +1,60 @@
+"""How far publishers' clocks are from ours, as far as their signals show it. Only reported: the order is the log's.
+
+Owns: the newest differences of each publisher. Knows nothing of stores or requests.
+Law: it reads `ts` and the publisher's own `sent_at`, and changes nothing. A difference is the clock's and the way's
+together, so the smallest of the newest says most about the clock: below zero their clock is ahead of ours.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from catalyst_signals.events import Frame, parse_iso
+
+PUBLISHERS_MAX = 100  # Those heard last; a metric has a line for each.
+SIGNALS_KEPT = 64
+WORTH_SAYING_S = 2.0
+_PUBLISHED = b'{"type":"signal.published"'  # Later versions repeat the `sent_at` of the first.
+
+
+@dataclass(frozen=True, slots=True)
+class Skew:
+    """The smallest and the latest `ts - sent_at` of a publisher's newest signals, in seconds."""
+
+    smallest_s: float
+    latest_s: float
+
+    @property
+    def worth_saying(self) -> bool:
+        """Whether somebody should look at that clock."""
+        return abs(self.smallest_s) > WORTH_SAYING_S
+
+
+class Skews:
+    """Those of the publishers heard last."""
+
+    def __init__(self) -> None:
+        self._newest: OrderedDict[str, deque[float]] = OrderedDict()
+
+    def fold(self, frame: Frame) -> None:
+        """Take in an event; costs next to nothing unless it carries `sent_at`."""
+        if b'"sent_at"' not in frame.ws or not frame.ws.startswith(_PUBLISHED, frame.head_bytes):
+            return
+        doc = frame.doc
+        frame.forget()
+        data = doc["data"]
+        sent_us, ts_us = parse_iso(str(data.get("sent_at"))), parse_iso(doc["ts"])
+        if sent_us is not None and ts_us is not None:
+            self._take(str((data.get("provider") or {}).get("id", "")), (ts_us - sent_us) / 1_000_000)
+
+    def _take(self, publisher: str, seconds: float) -> None:
+        self._newest.setdefault(publisher, deque(maxlen=SIGNALS_KEPT)).append(seconds)
+        self._newest.move_to_end(publisher)
+        if len(self._newest) > PUBLISHERS_MAX:
+            self._newest.popitem(last=False)
+
+    def of_each(self) -> Mapping[str, Skew]:
+        """By publisher."""
+        return {name: Skew(min(newest), newest[-1]) for name, newest in sorted(self._newest.items())}
