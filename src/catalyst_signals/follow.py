@@ -179,9 +179,11 @@ class Follower:
                 self.fill(tape)
 
     async def _open(self, extent: Extent) -> None:
-        """A tape that begins at the newest event that may be shown, unless another poll was first while we read."""
-        seq, tip, epoch = extent.newest, extent.hash_before, extent.epoch_at(extent.newest)
-        if seq >= extent.first:
+        """A tape at the newest event that may be shown; its hash, but at the log's end, is known by reading it."""
+        seq, tip, epoch = extent.newest, extent.hash_last, extent.epoch_at(extent.newest)
+        if extent.durable < extent.first:
+            tip = extent.hash_before
+        elif extent.durable < extent.last:
             (newest,) = await self._store.read(extent.channel, seq - 1, 1)
             tip = newest.hash
         known = self._hub.tapes.get(extent.channel)

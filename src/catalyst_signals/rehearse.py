@@ -16,12 +16,13 @@ from typing import Any
 
 import msgspec
 
-from catalyst_signals.errors import Overloaded, PositionTooOld, UnknownChannel
+from catalyst_signals.errors import Overloaded, PositionTooOld, RangeUntrusted, UnknownChannel
 from catalyst_signals.events import Event, iso, signal_id
 from catalyst_signals.filter_facts import Facts
 from catalyst_signals.filter_tree import clauses_of
 from catalyst_signals.filters import EVERYTHING, Filter
 from catalyst_signals.stores import Store
+from catalyst_signals.trust import Reader
 from catalyst_signals.versions import docs_of
 from catalyst_signals.wire import frame_of
 
@@ -146,8 +147,9 @@ def _clauses(filter: Filter) -> Iterator[Any]:
 class Rehearsals:
     """The rehearsals of one process: few at once, and none in the way of delivery for longer than a turn."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, reader: Reader) -> None:
         self._store = store
+        self._reader = reader
         self._running = 0
 
     async def run(
@@ -180,13 +182,16 @@ class Rehearsals:
         return head | {"complete": whole} | count.shown()
 
     async def _read(self, count: Count, channel: str, at: int, until: int) -> bool:
-        """Judge everything in `at + 1 ... until`; False if retention went by meanwhile and some of it was gone."""
+        """Judge everything in `at + 1 ... until`; False if some of it was dropped meanwhile or cannot be trusted."""
         whole = True
         while at < until:
             try:
-                page = await self._store.read(channel, at, PAGE_EVENTS)
+                page = await self._reader.read(channel, at, PAGE_EVENTS)
             except PositionTooOld as gone:
                 at, whole = gone.extra["first"] - 1, False
+                continue
+            except RangeUntrusted as gone:
+                at, whole = gone.extra["resume_after"], False
                 continue
             if not page:
                 break

@@ -104,12 +104,11 @@ class FaultyStore:
 
     def rewind(self, copy: MemoryStore, at_us: int) -> None:
         """The log is that of an earlier copy again; whoever waits for a commit does not learn how it ended."""
+        assert copy._logs.keys() == self._inner._logs.keys()
         for channel, log in self._inner._logs.items():
             shown = [event for event in self._all(channel) if event.seq <= self.visible(channel)]
             self._lost.setdefault(channel, []).append(Log(channel, shown, tuple(log.epochs), at_us))
-        opened = {channel: log for channel, log in self._inner._logs.items() if channel not in copy._logs}
         self._inner, self._before = _copy(copy), None
-        self._inner._logs |= {channel: replace(log, events=[], ids={}) for channel, log in opened.items()}
         self._cut()
         for reply, _ in self._waiting:
             reply(StoreUnavailable("the store was rewound"))
@@ -248,7 +247,6 @@ class FaultyStore:
         return now(self._inner.kept(name, channel))
 
     def _keep(self, name: str, channel: str, seq: int, state: bytes, was: int) -> bool:
-        self._durably()
         return now(self._inner.keep(name, channel, seq, state, was=was))
 
 

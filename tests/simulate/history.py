@@ -11,6 +11,7 @@ from bisect import bisect_right
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import pairwise
 from typing import Any
 
 import msgspec
@@ -145,7 +146,7 @@ class Log:
         """Whether somebody who is done with everything up to here can go on in this log as if nothing was."""
         if seq > self.head or (hash8 is not None and seq and hash8 != self.hash8(seq)):
             return False
-        ends = {a.name: b.last_before for a, b in zip(self.epochs, self.epochs[1:], strict=False)}
+        ends = {a.name: b.last_before for a, b in pairwise(self.epochs)}
         known = epoch is None or (epoch in {each.name for each in self.epochs} and seq <= ends.get(epoch, NEVER))
         return known and not any(each.last_before < seq < each.first - 1 for each in self.epochs)
 
@@ -188,7 +189,7 @@ class Log:
         numbers = [fact.event.version for fact in facts]
         if numbers != list(range(1, len(facts) + 1)):
             yield f"log {self.channel}: the versions of {id} are {numbers}"
-        for before, fact in zip(facts, facts[1:], strict=False):
+        for before, fact in pairwise(facts):
             says = f"log {self.channel}: {id} at {fact.seq}"
             if fact.event.id != event_id(id, fact.event.version):
                 yield f"{says} is called {fact.event.id}"

@@ -11,6 +11,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any
 
 from catalyst_signals.errors import (
@@ -134,9 +135,9 @@ def _judge_offer(offer: Offer, contested: bool, alone: Sequence[Draft], history:
     for error, at_us in offer.refused:
         unknown = isinstance(error, UnknownChannel) and history is None
         clash = contested and isinstance(error, IdConflict | IdTaken)
-        if not unknown and not clash and not _late(offer.batch, error, at_us):
-            if history is None or not _cannot_supersede(offer.batch, error, history):
-                yield f"{name}: was refused for no reason: {error.name}"
+        late = _late(offer.batch, error, at_us) or _cannot_supersede(offer.batch, error, history)
+        if not unknown and not clash and not late:
+            yield f"{name}: was refused for no reason: {error.name}"
     if not offer.stored and not offer.refused and not offer.given_up:
         yield f"{name}: was never answered"
 
@@ -148,14 +149,14 @@ def _late(batch: Batch, error: CatalystError, at_us: int) -> bool:
     return over and isinstance(error, InvalidDraft) and error.field == "expires_at"
 
 
-def _cannot_supersede(batch: Batch, error: CatalystError, history: History) -> bool:
+def _cannot_supersede(batch: Batch, error: CatalystError, history: History | None) -> bool:
     """Whether what it supersedes is gone, or somebody else's, or changes all the time."""
     for draft in batch.drafts:
         other = decode(draft.body)["data"].get("supersedes")
         if other is not None and isinstance(error, VersionConflict):
             return True
         if other is not None and isinstance(error, InvalidDraft | Forbidden) and error.field == "supersedes":
-            return isinstance(error, Forbidden) or _may_be_gone(history, other)
+            return isinstance(error, Forbidden) or history is None or _may_be_gone(history, other)
     return False
 
 
@@ -204,7 +205,7 @@ def _judge_changes(case: Case) -> Complaints:
     for channel, history in case.histories.items():
         for log in history.logs:
             for id, facts in log.signals.items():
-                for before, fact in zip(facts, facts[1:], strict=False):
+                for before, fact in pairwise(facts):
                     if not _is_wanted(log, before, fact, wanted.get((channel, id), ())):
                         yield f"log {channel}: {fact.event.type} of {id} at {fact.seq} is not what anybody asked for"
         yield from _judge_superseding(history.final)

@@ -103,7 +103,7 @@ class ServerProcess(Process):
         state: Any = SimpleNamespace(channels=world.channels, watch=_nobody, watch_filters=_nobody)
         keys: Any = None
         self.node = ServerNode(_settings(world, self.name), store, the_hub, follower, publisher, state, keys)
-        expirer = Expirer(store, self.node.changes, publisher)
+        expirer = Expirer(store, follower.reader, self.node.changes, publisher)
         follower.fold(None, expirer.fold)
         vital(expirer.run(list(world.channels)))
         vital(self._keep(expirer))

@@ -137,8 +137,11 @@ class WatchedFollower(Follower):
         await super().caught_up(channel)
 
     def _stop(self, tape: Tape, why: str) -> None:
-        """Nothing durable is ever rewritten in this world, so whoever says so is wrong."""
-        self._world.escaped.append(f"{tape.channel} was stopped as rewritten, and is not: {why}")
+        """Where nothing durable is ever rewritten, whoever says so is wrong."""
+        self._world.saw("a channel was stopped as rewritten")
+        self._world.note("gate     stops %s: %s", tape.channel, why)
+        if not self._world.rewinding:
+            self._world.escaped.append(f"{tape.channel} was stopped as rewritten, and is not: {why}")
         super()._stop(tape, why)
 
 

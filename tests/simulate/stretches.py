@@ -45,6 +45,9 @@ class Wish:
     ended: str = "send"
 
 
+PLAIN = Wish()
+
+
 @dataclass(frozen=True)
 class Mark:
     """The server said: after the first `count` events of this stretch you are complete through `seq`."""
@@ -68,7 +71,7 @@ class Stretch:
     epoch: str
     asked: int | None  # What the reader gave as `after`.
     head: int = 0
-    wish: Wish = Wish()
+    wish: Wish = PLAIN
     received: list[tuple[int, bytes]] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     steps: list[Step] = field(default_factory=list)  # Of events and marks, in the order they came.
@@ -82,7 +85,7 @@ class Stretch:
     @property
     def name(self) -> str:
         """As a person would say it."""
-        modifiers = " ".join(f"{k}={v}" for k, v in vars(self.wish).items() if v != vars(Wish())[k])
+        modifiers = " ".join(f"{k}={v}" for k, v in vars(self.wish).items() if v != vars(PLAIN)[k])
         return f"({self.filter.text or 'everything'}{', ' + modifiers if modifiers else ''})"
 
 
@@ -117,7 +120,8 @@ def judge_life(history: History, life: Life) -> Complaints:
         says = f"{name}, stretch {number} {stretch.name}"
         faults: dict[Log, list[str]] = {}
         for log in history.logs:
-            faults[log] = list(_judge_stretch(log, says, stretch)) if log.until_us == NEVER or not stretch.open else [""]
+            if log is history.final or not stretch.open:
+                faults[log] = list(_judge_stretch(log, says, stretch))
             if log is history.final and not faults[log] and not history.lost:
                 break
         fitting = [log for log, found in faults.items() if not found]
@@ -221,8 +225,7 @@ class _View:
         if wish.stale == "hold" and fact.ends_us <= at.high:
             reasons.add("expired")
         if wish.max_age_s and fact.instrument is not None and _aged(fact, wish, at.high):
-            if not (wish.stale == "hold" and fact.ends_us <= at.low):
-                reasons.add("aged")
+            reasons |= set() if wish.stale == "hold" and fact.ends_us <= at.low else {"aged"}
         if wish.mode == "latest" and fact.instrument is not None and self._is_replaced(fact, at):
             reasons.add("replaced")
         if self._is_ended(fact):
@@ -243,7 +246,7 @@ class _View:
     def wrongly_sent(self) -> Complaints:
         """What came although it had to be held."""
         wish = self.stretch.wish
-        lows = self._lows() if wish != Wish() or any(fact.ends_us < NEVER for fact in self.came) else []
+        lows = self._lows() if wish != PLAIN or any(fact.ends_us < NEVER for fact in self.came) else []
         for fact, low in zip(self.came, lows, strict=False):
             if wish.stale == "hold" and fact.ends_us <= low:
                 yield f"{fact.seq} was sent though it had expired"

@@ -77,7 +77,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
 
     def spawn(self, process: Process, work: Callable[[], Coroutine[Any, Any, Any]]) -> asyncio.Task[Any]:
         """A task that belongs to a process, as do the tasks it makes."""
-        return self.create_task(process.context.run(work), context=process.context)
+        return self.create_task(work(), context=process.context)
 
     def freeze(self, process: Process) -> None:
         """A process stands still."""

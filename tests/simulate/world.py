@@ -11,162 +11,31 @@ import asyncio
 import logging
 import random
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import Context, copy_context
 from types import SimpleNamespace
 from typing import Any
 
-from catalyst_signals import events, follow, hub, pager, pages, publish, tape, turns
-from catalyst_signals.auth import Principal
-from catalyst_signals.errors import Draining, Unavailable
-from catalyst_signals.events import Batch, Frame
-from catalyst_signals.filters import Filter
+from catalyst_signals import events, expiry, follow, hub, pager, pages, publish, tape, turns
+from catalyst_signals.events import Batch
 from catalyst_signals.server import stream
-from catalyst_signals.server.app import drain
-from catalyst_signals.server.node import Node
-from catalyst_signals.server.stream import Connection
-from catalyst_signals.wire import frame_of
 
-from .faults import Ether, FaultyBroker, FaultyStore, StoreLine, Weather
-from .judge import Log, Offer, judge
-from .people import FILTERS, Publisher, Reader, filter_of
-from .sightings import WatchedFollower, WatchedHub, WatchedPublisher, watched_page
-from .virtual import Process, StandsStill, VirtualLoop
+from .faults import Ether, FaultyStore, Weather
+from .judge import Case, Change, Offer, judge
+from .processes import ServerProcess, Steady
+from .publishers import Publisher
+from .readers import FILTERS, MORE_WHIMS, WHIMS, Reader
+from .sightings import watched_page
+from .virtual import StandsStill, VirtualLoop
 
 SIGHTINGS: Counter[str] = Counter()
 """What happened over all worlds of this run, and in how many of them; the proof that the branches were reached."""
 
+OPERATIONS = ("", "", "", "", "drop", "erase", "drop erase", "restore", "rewind", "drop restore")
 REST_S = 60  # Longer than this nobody may wait once the weather has cleared up.
 STILL_S = 2.6  # A poll, a fill, a position: after that much quiet nothing more can come.
 WALL_US = 1_700_000_000_000_000
-
-
-class Steady(tape.MatchIndex[Any]):
-    """The real index, but its answers come in an order that is the same in every process."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._numbers: dict[Any, int] = {}
-        self._next = 0
-
-    def add(self, group: Any, filter: Filter) -> None:
-        """As ever, with a number."""
-        super().add(group, filter)
-        self._next += 1
-        self._numbers[group] = self._next
-
-    def match(self, doc: Any) -> list[Any]:
-        """As ever, in the order of the numbers."""
-        return sorted(super().match(doc), key=self._numbers.__getitem__)
-
-
-class ServerNode(Node):
-    """The real node, but everybody may do everything."""
-
-    def still(self, principal: Principal) -> Principal:
-        """There are no keys here."""
-        return principal
-
-    def filter_for(self, principal: Principal, source: object) -> Filter:
-        """Parsed once for all seeds."""
-        return filter_of(source)
-
-
-class ServerProcess(Process):
-    """One process of `catalyst serve`, from its start to its end."""
-
-    def __init__(self, world: World, name: str) -> None:
-        super().__init__()
-        self.world = world
-        self.name = name
-        self.wires: list[Any] = []
-        self.node: ServerNode | None = None
-        self.broker = FaultyBroker(world, name)
-        self.draining = False
-
-    @property
-    def ready(self) -> bool:
-        """Whether one can connect."""
-        return self.node is not None and not self.dead and not self.draining
-
-    async def run(self) -> None:
-        """Open every part as app.py does; then visit the connections now and then, for ever."""
-        world, rng = self.world, self.world.rng
-        store = StoreLine(world)
-
-        async def fetch(channel: str, after: int, limit: int) -> list[Frame]:
-            return [frame_of(event) for event in await store.read(channel, after, limit)]
-
-        the_hub = WatchedHub(world, fetch, store.find, ring_bytes=rng.choice((500, 2000, 1 << 20)), clock=_Clock(world))
-        follower = WatchedFollower(world, store, self.broker, the_hub, poll_s=rng.choice((0.2, 0.5, 1.0)))
-        await _until_it_works(follower.__aenter__)
-        publisher = WatchedPublisher(world, store, follower, self.broker, queue_max=rng.choice((8, 10_000)))
-        state = SimpleNamespace(
-            channels=world.channels, watch=lambda watcher: None, watch_filters=lambda watcher: None
-        )  # fmt: skip
-        self.node = ServerNode(_settings(world, self.name), store, the_hub, follower, publisher, state, None)  # type: ignore[arg-type]
-        world.note("%-8s is ready", self.name)
-        while True:
-            await asyncio.sleep(0.25)
-            for connection in self.node.every_connection():
-                connection.tick(world.loop.time())
-
-    def submit(self, batches: Sequence[Batch]) -> asyncio.Future[Any]:
-        """What the handler of a POST does."""
-        if self.node is None:
-            raise Unavailable("this process is not ready")
-        return self.node.publisher.submit(batches)
-
-    def accept(self, wire: Any, subject: str) -> None:
-        """A reader connects; the handshake comes to an end a little later."""
-        self.wires.append(wire)
-        self.world.loop.call_later(0.001, self._adopt, wire, subject, context=self.context)
-
-    def _adopt(self, wire: Any, subject: str) -> None:
-        scopes = frozenset(("publish", "subscribe"))
-        who = Principal(subject=subject, key_id=subject, scopes=scopes, channels=("*",))
-        assert self.node is not None
-        if wire.gone:
-            return
-        try:
-            self.node.check_open()
-        except (Draining, Unavailable):
-            wire.end()
-            return
-        Connection(self.node, wire, who)
-
-    async def drain(self) -> None:
-        """SIGTERM, as app.py has it."""
-        assert self.node is not None
-        self.draining = True
-        await drain(self.node)
-        for wire in self.wires:
-            wire.close(1012, "the server is restarting")
-        await asyncio.sleep(0.05)
-        self.die()
-
-    def die(self) -> None:
-        """kill -9: nothing of it runs any more."""
-        if not self.dead:
-            self.world.note("%-8s dies", self.name)
-            self.dead = True
-            self.broker.vanish()
-            for wire in self.wires:
-                wire.server_died()
-            self.world.died(self)
-
-
-class _Clock:
-    """The hub's clock: most looks at it cost little, some a whole turn."""
-
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._now = 0.0
-
-    def __call__(self) -> float:
-        self._now += 0.005 if self._world.chance(self._world.weather.hurry) else 0.00001
-        return self._now
 
 
 class World:
@@ -192,7 +61,15 @@ class World:
         self.lasts_s = 10 / self.rate + 1
         self.filters = self.rng.sample(FILTERS, self.rng.choice((1, 2, 3, len(FILTERS))))  # Few: many have the same.
         self.trust_s = self.rng.choice((1, 5))
+        self.changing = self.rng.choice((0, 0.1, 0.4))  # Signals change and end,
+        self.expiring = self.rng.choice((0, 0, 0.1, 0.5))  # or end by themselves,
+        self.modifying = self.rng.choice((0, 0, 0.5, 1))  # and readers want things held back.
+        self.operating = self.rng.choice(OPERATIONS)
+        self.rewinding = "restore" in self.operating or "rewind" in self.operating
+        self.whims = MORE_WHIMS if self.changing or self.modifying else WHIMS
         self.offers: list[Offer] = []
+        self.changes: list[Change] = []
+        self.restored: set[int] = set()
         self._ids = 0
         self.processes: list[ServerProcess] = []  # Of all times.
         self._slots = [f"server{n}" for n in range(1, self.rng.choice((1, 2, 2, 3)) + 1)]
@@ -207,6 +84,14 @@ class World:
     def chance(self, of: float) -> bool:
         """True that often."""
         return of > 0 and self.rng.random() < of
+
+    def us(self, at_s: float) -> int:
+        """A moment of the loop's clock as the servers' wall clocks have it."""
+        return WALL_US + int(at_s * 1e6)
+
+    def now_us(self) -> int:
+        """This moment."""
+        return self.us(self.loop.time())
 
     def later(self, after_s: float, call: Callable[..., Any], *args: Any) -> None:
         """Something the world does itself, whoever dies meanwhile."""
@@ -302,8 +187,54 @@ class World:
         if (process := self.any_process()) is not None and not process.frozen:
             self.saw("a process stood still for a while")
             self.note("%-8s is frozen", process.name)
-            process.frozen = True
+            self.loop.freeze(process)
             self.later(self.rng.choice((0.02, 0.2, 1.5)), self.loop.thaw, process)
+
+    # -- what the operator does ---------------------------------------------------------------------------------------
+
+    async def _operate(self) -> None:
+        """Retention, erasing, and going back to an earlier log, a few times."""
+        works = {"drop": self._drop, "erase": self._erase, "restore": self._go_back, "rewind": self._go_back}
+        for _ in range(self.rng.choice((1, 2, 4))):
+            await asyncio.sleep(self.lasts_s / 2 * self.rng.random())
+            for work in self.operating.split():
+                if not self.calm:
+                    await works[work]()
+
+    async def _drop(self) -> None:
+        channel = self.rng.choice(self.channels)
+        if kept := self.store.kept(channel):
+            through = kept[self.rng.randrange(len(kept))]
+            self.note("store    drops %s through %d", channel, through)
+            self.saw("retention dropped events")
+            self.store.drop(channel, through)
+
+    async def _erase(self) -> None:
+        channel = self.rng.choice(self.channels)
+        if kept := self.store.kept(channel):
+            erasure = self.store.erase(channel, self.rng.choice(kept), self.now_us())
+            self.note("store    erases %s %d", channel, erasure.seq)
+            self.saw("an event was erased")
+            for process in self.processes:
+                self.loop.call_later(self.rng.random(), process.hear_of, erasure, context=process.context)
+
+    async def _go_back(self) -> None:
+        """To a safety copy, on purpose and with every process down; or to a standby that lags, under all of them."""
+        copy = self.store.save()
+        await asyncio.sleep(self.rng.choice((0.05, 0.3, 1)))
+        if self.calm or copy._logs.keys() != self.store.save()._logs.keys():
+            return
+        at_us = self.now_us()
+        on_purpose = "restore" in self.operating
+        if on_purpose:
+            self.restored.add(at_us)
+            for process in self.processes:
+                process.die()
+        self.note("store    is %s", "restored" if on_purpose else "rewound")
+        self.saw("the log was restored" if on_purpose else "the log was rewound")
+        self.store.rewind(copy, at_us)
+        if on_purpose:
+            self.store.begin_epochs()
 
     def _clear_up(self) -> None:
         self.note("the weather clears up")
@@ -346,6 +277,8 @@ class World:
             self._disasters(weather.drain_s, self._drain),
             self._disasters(weather.freeze_s, self._freeze),
         ]
+        if self.operating:
+            others.append(self._operate())
         if self._opens_later:
             others.append(self._open_later())
         for other in others:
@@ -360,15 +293,18 @@ class World:
         still_s = 0.0
         while still_s < STILL_S and self.loop.time() < until:
             await asyncio.sleep(0.2)
-            still = all(task.done() for task in publishing) and all(reader.at_rest for reader in self.readers)
+            quiet = self.loop.time() - self.store.changed_s > 0.2
+            still = quiet and all(task.done() for task in publishing)
+            still = still and all(reader.at_rest for reader in self.readers)
             still_s = still_s + 0.2 if still and not any(p.draining and not p.dead for p in self.processes) else 0.0
         self.note("the world is at rest")
 
     def _judged(self) -> list[str]:
-        logs = {channel: Log(channel, self.store.log(channel)) for channel in self.channels}
+        histories = {channel: self.store.history(channel) for channel in self.channels}
         lives = [life for reader in self.readers for life in reader.lives]
         refusals = [refusal for reader in self.readers for refusal in reader.refusals]
-        complaints = judge(logs, self.offers, lives, refusals)
+        case = Case(histories, self.offers, self.changes, lives, refusals, self.restored, self.now_us())
+        complaints = judge(case)
         complaints += [f"{r.name} is not connected, or waits for an answer" for r in self.readers if not r.at_rest]
         for task in self.loop.tasks:
             if task.done() and not task.cancelled() and task.exception() is not None:
@@ -385,23 +321,6 @@ def live_through(seed: int, *, trace: bool = False) -> tuple[list[str], list[str
     world = World(seed, trace=trace)
     complaints = world.run()
     return complaints, world.trace or []
-
-
-async def _until_it_works(work: Callable[[], Any]) -> None:
-    while True:
-        try:
-            await work()
-            return
-        except Unavailable:
-            await asyncio.sleep(0.1)
-
-
-def _settings(world: World, name: str) -> Any:
-    return SimpleNamespace(
-        drain_s=30.0,
-        node=name, position_s=2, message_bytes=65536, publishes_in_flight=3, auth_s=5, silent_s=8, stall_s=3,
-        trust_s=world.trust_s, poll_s=0.5, ingest_rate=1, ingest_burst=1,
-    )  # fmt: skip
 
 
 @contextmanager
@@ -424,6 +343,7 @@ def _patched(world: World) -> Iterator[None]:
         (follow, "FILL_EVENTS", rng.choice((1, 3, 1000))),
         (publish, "COMMIT_DRAFTS_MAX", rng.choice((2, 6, 1000))), (tape, "MatchIndex", Steady),
         (events, "secrets", secrets), (stream, "secrets", secrets), (events, "time", clock),
+        (expiry, "time", SimpleNamespace(perf_counter=world.loop.time)),
     ]  # fmt: skip
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]
     for module, name, value in changes:

@@ -21,6 +21,7 @@ from catalyst_signals.hub import Hub
 from catalyst_signals.publish import Publisher
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.stores.memory import MemoryStore
+from catalyst_signals.trust import Reader
 from catalyst_signals.wire import frame_of
 
 BOT = Author("bot")
@@ -55,7 +56,7 @@ async def process(store: MemoryStore) -> AsyncIterator[Place]:
     hub = Hub(fetch, store.find)
     async with Follower(store, broker, hub) as follower, Publisher(store, follower, broker) as publisher:
         changes = Changes(store, publisher)
-        expirer = Expirer(store, changes, publisher)
+        expirer = Expirer(store, Reader(store), changes, publisher)
         follower.fold(None, expirer.fold)
         yield Place(store, publisher, changes, expirer)
         await hub.close()

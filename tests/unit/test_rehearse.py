@@ -21,12 +21,18 @@ from catalyst_signals.rehearse import AT_ONCE_MAX, BURST_S, Bursts, Count, Rehea
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.tape import Peer
+from catalyst_signals.trust import Reader as TrustedReader
 from catalyst_signals.wire import frame_of
 from tests.unit.filter_strategies import documents, trees
 from tests.unit.test_explain import versioned
 from tests.unit.test_hub import Reader, turns
 
 Json = dict[str, Any]
+
+
+def rehearsals_of(store: MemoryStore) -> Rehearsals:
+    """As a process has them."""
+    return Rehearsals(store, TrustedReader(store))
 
 
 async def stored(drafts: list[Draft]) -> MemoryStore:
@@ -79,7 +85,7 @@ def test_rehearsal_agrees_with_live(tree: Json, other: Json, docs: list[Json]) -
         for seq in erased:
             await store.erase("main", seq)
         wanted, against = parse(tree), parse(other)
-        told = json.loads(msgspec.json.encode(await Rehearsals(store).run("main", wanted, against=against)))
+        told = json.loads(msgspec.json.encode(await rehearsals_of(store).run("main", wanted, against=against)))
         live, live_against = await sent_live(store, wanted), await sent_live(store, against)
         assert told["of"] == len(docs) - len(erased) and told["complete"]
         assert told["matched"] == len(live) and told["against"]["matched"] == len(live_against)
@@ -98,7 +104,7 @@ async def test_an_entitlement_hides_from_the_count_too() -> None:
     """A number would tell what may not be seen."""
     store = await signals({"symbol": "ACME"}, {"symbol": "SECRET"}, {"symbol": "ACME", "confidence": 0.9})
     within = parse("not symbol = SECRET")
-    told = await Rehearsals(store).run("main", EVERYTHING.both(within), against=within, within=within)
+    told = await rehearsals_of(store).run("main", EVERYTHING.both(within), against=within, within=within)
     assert told["of"] == told["matched"] == told["against"]["matched"] == 2
     assert told["newly_in"]["count"] == told["newly_out"]["count"] == 0
 
@@ -106,7 +112,7 @@ async def test_an_entitlement_hides_from_the_count_too() -> None:
 async def test_examples_are_the_newest_as_on_the_wire() -> None:
     """They are shown in the same way as what was received."""
     store = await signals(*({"id": f"s{n}"} for n in range(8)))
-    told = await Rehearsals(store).run("main", EVERYTHING)
+    told = await rehearsals_of(store).run("main", EVERYTHING)
     events = await store.read("main", 0, 10)
     assert [bytes(each) for each in told["examples"]] == [frame_of(event).text for event in events[:2:-1]]
 
@@ -114,7 +120,7 @@ async def test_examples_are_the_newest_as_on_the_wire() -> None:
 async def test_a_rehearsal_may_begin_in_the_middle_and_says_what_it_saw() -> None:
     """Last week is often all that matters."""
     store = await signals(*({} for _ in range(10)))
-    run = Rehearsals(store).run
+    run = rehearsals_of(store).run
     told = await run("main", EVERYTHING, after=6)
     assert (told["of"], told["from"], told["through"], told["complete"]) == (4, 7, 10, True)
     assert (await run("main", EVERYTHING, after=50))["of"] == 0
@@ -129,14 +135,14 @@ async def test_a_rehearsal_may_begin_in_the_middle_and_says_what_it_saw() -> Non
 async def test_only_the_newest_are_rehearsed_and_the_answer_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     """A log of ten years does not stop a server for minutes."""
     monkeypatch.setattr(rehearsal, "EVENTS_MAX", 3)
-    told = await Rehearsals(await signals(*({} for _ in range(10)))).run("main", EVERYTHING)
+    told = await rehearsals_of(await signals(*({} for _ in range(10)))).run("main", EVERYTHING)
     assert (told["of"], told["from"], told["complete"]) == (3, 8, False)
 
 
 async def test_few_run_at_once_and_others_have_their_turn_between() -> None:
     """Deliveries go on while somebody counts."""
     store = await signals(*({} for _ in range(3000)))
-    rehearsals, turns_had = Rehearsals(store), 0
+    rehearsals, turns_had = rehearsals_of(store), 0
     running = [asyncio.create_task(rehearsals.run("main", parse("symbol = ACME"))) for _ in range(AT_ONCE_MAX)]
     await asyncio.sleep(0)
     with pytest.raises(Overloaded):
@@ -151,7 +157,7 @@ async def test_few_run_at_once_and_others_have_their_turn_between() -> None:
 async def test_retention_may_go_by_meanwhile() -> None:
     """What was dropped while it was counted is missing, and said to be."""
     store = await signals(*({} for _ in range(2500)))
-    running = asyncio.create_task(Rehearsals(store).run("main", EVERYTHING))
+    running = asyncio.create_task(rehearsals_of(store).run("main", EVERYTHING))
     await asyncio.sleep(0)
     await asyncio.sleep(0)
     await store.drop("main", 2400)

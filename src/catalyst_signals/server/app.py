@@ -76,7 +76,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         for channel in state.channels:
             await node.open_channel(channel)
         node.first_key = await _bootstrap(node)
-        expirer = Expirer(store, node.changes, publisher)
+        expirer = Expirer(store, reader, node.changes, publisher)
         follower.fold(None, expirer.fold)
         follower.fold(None, node.skews.fold)
         erasing.watch(node)
@@ -91,6 +91,8 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         await publisher.drain()
         with suppress(CatalystError):  # The next start reads a little more then.
             await house.keep_snapshot(node)
+            for channel in signal_channels:
+                await expirer.keep(channel)
 
 
 def _fetch(reader: Reader) -> Fetch:

@@ -72,7 +72,7 @@ class Node:
     def __post_init__(self) -> None:
         self.ingest_limit = Limiter(self.settings.ingest_rate, self.settings.ingest_burst)
         self.changes = Changes(self.store, self.publisher)
-        self.rehearsals = Rehearsals(self.store)
+        self.rehearsals = Rehearsals(self.store, self.follower.reader)
         self.saving_limit = Limiter(SAVES_PER_S, SAVES_AT_ONCE)
         self.state.watch(self._key_changed)
         self.state.watch_filters(self._filter_changed)

@@ -1,7 +1,6 @@
-"""Who uses the simulated servers: publishers that retry until they are answered, readers that are slow, change their
-minds, and come back.
+"""Who reads from the simulated servers: slow, changes its mind, comes back, and carries its place over restores.
 
-Owns: how a client behaves, as the real client library does. Knows nothing of the servers but their answers.
+Owns: how a reader behaves, as the real client library does. Knows nothing of the servers but their answers.
 Law: what a person was told goes to the judge as it came; a person never repairs it.
 """
 
@@ -13,19 +12,25 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from catalyst_signals.errors import CatalystError, Overloaded, PositionLost, Unavailable, UnknownChannel, from_dict
-from catalyst_signals.events import Batch, Draft, Refused
+from catalyst_signals.errors import (
+    CatalystError,
+    EpochChanged,
+    PositionAhead,
+    PositionLost,
+    PositionTooOld,
+    UnknownChannel,
+    from_dict,
+)
 from catalyst_signals.filters import Filter, parse
-from catalyst_signals.signals import signal_draft
 
-from .judge import Life, Mark, Offer, Stretch
+from .judge import Offer
+from .publishers import Publisher
+from .stretches import PLAIN, Life, Mark, Moment, Step, Stretch, Told, Wish
 from .wires import Wire
 
 if TYPE_CHECKING:
-    from .world import ServerProcess, World
+    from .world import World
 
-SYMBOLS = ("ACME", "XYZ", "NVDA", "BTC")
-ACTIONS = ("BUY", "SELL", "WATCH")
 FILTERS = tuple(
     parse(text)
     for text in (
@@ -44,126 +49,12 @@ FILTERS = tuple(
 )
 BY_TEXT = {filter.text: filter for filter in FILTERS}
 WHIMS = ("filter",) * 5 + ("stall", "stall", "cut", "cut", "move", "leave", "publish", "publish")
-_TAGS = ([], ["news"], ["loud", "news"], ["x"])
+MORE_WHIMS = (*WHIMS, "replay", "replay", "cut", "change")  # Where signals change, end, or are held back.
 
 
 def filter_of(source: object) -> Filter:
     """Parsed once for all seeds."""
     return BY_TEXT[str(source or "")]
-
-
-class Publisher:
-    """Somebody with signals. Sends a batch again, to whatever process there is, until it is answered."""
-
-    def __init__(self, world: World, name: str) -> None:
-        self._world = world
-        self._name = name
-        self._made: list[tuple[str, dict[str, Any]]] = []  # (channel, signal), with its id, to contradict later.
-        self._tasks: list[asyncio.Task[None]] = []
-
-    async def live(self) -> None:
-        """Publish until the weather clears up, then wait for the last answers."""
-        world = self._world
-        while not world.calm:
-            await asyncio.sleep(world.rng.expovariate(world.rate))
-            commit = [self._offer() for _ in range(world.rng.choice((1, 1, 1, 2, 3)))]
-            sending = world.loop.create_task(self._send(commit))
-            self._tasks.append(sending)
-            if world.chance(0.6):
-                await asyncio.wait([sending])
-        for task in self._tasks:
-            await task
-
-    def signal(self, channel: str, id: str) -> dict[str, Any]:
-        """Some signal."""
-        rng = self._world.rng
-        signal = {
-            "id": id, "symbol": rng.choice(SYMBOLS), "action": rng.choice(ACTIONS),
-            "confidence": rng.randint(1, 9) / 10,
-        }  # fmt: skip
-        if tags := rng.choice(_TAGS):
-            signal["tags"] = tags
-        self._made.append((channel, signal))
-        return signal
-
-    def _offer(self) -> Offer:
-        world, rng = self._world, self._world.rng
-        channel = rng.choice(world.channels) if world.chance(0.98) else "nowhere"
-        signals = [self.signal(channel, world.next_id(self._name)) for _ in range(rng.choice((1, 1, 1, 2, 5)))]
-        if world.chance(0.1):
-            signals.insert(rng.randint(0, len(signals)), self._contradiction(channel))
-        if world.chance(0.03):
-            signals.append(signals[0])
-        drafts = [self.draft(signal) for signal in signals]
-        return world.offer(Batch(channel=channel, subject=self._name, drafts=drafts))
-
-    def draft(self, signal: dict[str, Any]) -> Draft:
-        """The draft a server makes of it."""
-        return signal_draft(signal, subject=self._name)[0]
-
-    def _contradiction(self, channel: str) -> dict[str, Any]:
-        """An id that stands for something else already: ours or somebody else's."""
-        world = self._world
-        made = [signal for each, signal in world.rng.choice(world.publishers)._made if each == channel]
-        if not made:
-            return self.signal(channel, world.next_id(self._name))
-        old = world.rng.choice(made)
-        return old | {"confidence": world.rng.randint(1, 9) / 10, "symbol": world.rng.choice(SYMBOLS)}
-
-    async def _send(self, commit: list[Offer]) -> None:
-        """One attempt after the other, until there is an answer or nobody wants it any more."""
-        world = self._world
-        while not all(offer.stored or offer.refused for offer in commit):
-            patience_s = world.rng.choice((0.3, 1, 5)) if not world.calm else 10
-            process = world.any_process()
-            if process is None or not await self._attempt(process, commit, patience_s):
-                await asyncio.sleep(world.rng.uniform(0.02, 0.3))
-            if commit[0].given_up:
-                return
-            if world.chance(0.1):
-                world.saw("an answered batch was sent again")
-                await self._attempt(world.any_process() or process, commit, 1)
-
-    async def _attempt(self, process: ServerProcess | None, commit: list[Offer], patience_s: float) -> bool:
-        """Whether an answer came; what the server answered is on the record also when it did not come."""
-        if process is None:
-            return False
-        world = self._world
-        told: asyncio.Future[bool] = world.loop.create_future()
-        world.loop.call_later(world.rng.expovariate(1000), self._arrive, process, commit, told, context=process.context)
-        world.later(patience_s, _tell, told, False)
-        return await told
-
-    def _arrive(self, process: ServerProcess, commit: list[Offer], told: asyncio.Future[bool]) -> None:
-        """Runs in the server, as the handler of a request would."""
-        world = self._world
-        try:
-            future = process.submit([offer.batch for offer in commit])
-        except (Overloaded, Unavailable) as error:
-            world.saw(f"a publish was put off: {error.name}")
-            world.later(0.01, _tell, told, False)
-            return
-        future.add_done_callback(lambda done: self._answered(done, commit, told), context=world.context)
-        if world.chance(0.08):
-            world.loop.call_later(world.rng.expovariate(300), future.cancel, context=process.context)
-
-    def _answered(self, done: asyncio.Future[Any], commit: list[Offer], told: asyncio.Future[bool]) -> None:
-        world = self._world
-        if done.cancelled():
-            world.saw("a waiting publisher was cancelled")
-            if world.chance(0.5):
-                for offer in commit:
-                    offer.given_up = True
-        else:
-            for offer, result in zip(commit, done.result(), strict=True):
-                if isinstance(result, Refused):
-                    offer.refused.append(result.error)
-                else:
-                    offer.stored.append([(receipt.seq, receipt.id) for receipt in result.receipts])
-                    if result.receipts and all(receipt.duplicate for receipt in result.receipts):
-                        world.saw("an acknowledgement of a duplicate")
-        if not world.chance(world.weather.unknown):
-            world.later(world.rng.expovariate(1000), _tell, told, True)
 
 
 @dataclass
@@ -176,6 +67,7 @@ class Interest:
     epoch: str = ""
     hash8: str | None = None  # Of the event at `place`, when a position said so.
     top: int = 0  # The highest that was handed out, or that a place lies at.
+    wish: Wish = PLAIN
     life: Life | None = None
     stretch: Stretch | None = None  # On the present connection.
     wanted: bool = True
@@ -187,8 +79,16 @@ class Asked:
 
     interest: Interest
     filter: Filter
-    after: int | None
+    wish: Wish
+    where: dict[str, Any]
+    at_us: int
     change: bool = False  # Only the filter is to be another one.
+
+    @property
+    def after(self) -> int | None:
+        """The place it named."""
+        after: int | None = self.where.get("after")
+        return after
 
 
 @dataclass
@@ -216,7 +116,7 @@ class Reader:
         self._world = world
         self.name = name
         rng = world.rng
-        self.interests = {channel: Interest(channel, rng.choice(world.filters)) for channel in channels}
+        self.interests = {channel: self._interest(channel) for channel in channels}
         self.lives: list[Life] = []
         self.refusals: list[str] = []
         self._link: _Link | None = None
@@ -226,6 +126,19 @@ class Reader:
         self._unanswered: list[Said] = []
         self._ref = 0
         self._redial_s = 0.0
+
+    def _interest(self, channel: str) -> Interest:
+        return Interest(channel, self._world.rng.choice(self._world.filters), wish=self._wish())
+
+    def _wish(self) -> Wish:
+        """Some modifiers, mostly none."""
+        rng = self._world.rng
+        if not self._world.chance(self._world.modifying):
+            return PLAIN
+        return Wish(
+            rng.choice(("hold", "hold", "send")), rng.choice((None, None, 1, 2)), rng.choice(("all", "latest")),
+            rng.choice(("send", "hold")),
+        )  # fmt: skip
 
     async def live(self) -> None:
         """Connect, do this and that, and connect again."""
@@ -246,13 +159,14 @@ class Reader:
         link = self._link
         return (
             link is not None and not link.asked and not link.said and not self._unanswered
+            and (self._publisher is None or self._publisher.at_rest)
             and all(i.stretch is not None for i in self.interests.values() if i.wanted)
         )  # fmt: skip
 
     def take_interest(self, channel: str) -> None:
         """There is a new channel; some want that one too."""
         if self._world.chance(0.7):
-            self.interests[channel] = interest = Interest(channel, self._world.rng.choice(self._world.filters))
+            self.interests[channel] = interest = self._interest(channel)
             if self._link is not None:
                 self._take_up(interest)
 
@@ -281,7 +195,7 @@ class Reader:
         world = self._world
         if self._link is None:
             return
-        what = world.rng.choice(WHIMS)
+        what = world.rng.choice(world.whims)
         interest = world.rng.choice(list(self.interests.values()))
         after_s = 0.0 if at_once else world.rng.expovariate(500)
         if what == "stall":
@@ -291,6 +205,11 @@ class Reader:
             self._link.wire.cut(world.rng.choice((0, 0.01, 1)))
         elif what == "publish":
             self._publish()
+        elif what == "change" and self._publisher is not None:
+            self._publisher.change()
+        elif what == "replay" and interest.wanted and interest.life is not None:
+            where = {"after": world.rng.choice((0, interest.life.stretches[0].after))}
+            self._subscribe(interest, where if not world.rewinding else self._where(interest), after_s)
         elif what == "leave":
             self._leave_or_return(interest, after_s)
         elif what == "move" and interest.wanted:
@@ -304,14 +223,14 @@ class Reader:
             self._take_up(interest, after_s)
         else:
             content = {"type": "unsubscribe", "channel": interest.channel}
-            self._ask(content, Asked(interest, interest.filter, None), after_s)
+            self._ask(content, Asked(interest, interest.filter, interest.wish, {}, self._world.now_us()), after_s)
 
     def _change_filter(self, interest: Interest, after_s: float) -> None:
         """Where we stand; so not while we do not know whether we stand anywhere."""
         assert self._link is not None
         asked = [asked for asked in self._link.asked.values() if asked.interest is interest]
         if interest.stretch is not None and all(each.change for each in asked):
-            interest.filter = self._world.rng.choice(self._world.filters)
+            interest.filter, interest.wish = self._world.rng.choice(self._world.filters), self._wish()
             self._subscribe(interest, {}, after_s, change=True)
 
     def _stall(self) -> None:
@@ -333,19 +252,26 @@ class Reader:
             interest.place = None
             self._subscribe(interest, {}, after_s)
             return
+        self._subscribe(interest, self._where(interest), after_s)
+
+    def _where(self, interest: Interest) -> dict[str, Any]:
+        """In a world that may go back all that is known, as the client library says it; else sometimes less."""
+        world = self._world
         where: dict[str, Any] = {"after": interest.place}
-        if world.chance(0.8):
+        if world.rewinding or world.chance(0.8):
             where["epoch"] = interest.epoch
-        if interest.hash8 is not None and world.chance(0.8):
+        if interest.hash8 is not None and (world.rewinding or world.chance(0.8)):
             where["hash"] = interest.hash8
-        elif world.chance(0.05) and interest.life is not None and interest.life.stretches:
+        elif not world.rewinding and world.chance(0.05) and interest.life is not None and interest.life.stretches:
             where = {"after": interest.life.stretches[-1].after}  # A place that was saved a while ago.
-        self._subscribe(interest, where, after_s)
+        return where
 
     def _subscribe(self, interest: Interest, where: dict[str, Any], after_s: float, change: bool = False) -> None:
+        world = self._world
         content = {"type": "subscribe", "channel": interest.channel, "filter": interest.filter.text, **where}
-        content["position_s"] = self._world.rng.choice((1, 1, 2))
-        self._ask(content, Asked(interest, interest.filter, where.get("after"), change), after_s)
+        content["position_s"] = world.rng.choice((1, 1, 2))
+        content |= {name: value for name, value in vars(interest.wish).items() if value != vars(PLAIN)[name]}
+        self._ask(content, Asked(interest, interest.filter, interest.wish, where, world.now_us(), change), after_s)
 
     def _ask(self, content: dict[str, Any], asked: Asked, after_s: float) -> None:
         assert self._link is not None
@@ -359,8 +285,10 @@ class Reader:
             return
         channel = world.rng.choice(world.channels)
         signal = self._publisher.signal(channel, world.next_id(self.name))
-        offer = world.offer(Batch(channel=channel, subject=self.name, drafts=[self._publisher.draft(signal)]))
-        self._say(Said(channel, signal, offer))
+        known = self._publisher.stored_signal() if world.chance(world.changing / 3) else None
+        if known is not None:
+            channel, signal = known[0], signal | {"supersedes": known[1]}
+        self._say(Said(channel, signal, self._publisher.offer(channel, [signal])))
 
     def _say(self, said: Said) -> None:
         assert self._link is not None
@@ -376,7 +304,7 @@ class Reader:
 
     # -- what it is told ----------------------------------------------------------------------------------------------
 
-    def message(self, wire: Wire, text: bytes) -> None:
+    def message(self, wire: Wire, text: bytes, written: Moment) -> None:
         """A message of the server's."""
         link = self._link
         if link is None or link.wire is not wire:
@@ -385,15 +313,15 @@ class Reader:
         self._world.note("%-8s gets %s", self.name, content)
         kind = content["type"]
         if "seq" in content and kind != "accepted":
-            self._event(content, text)
+            self._event(content, text, written)
         elif kind == "subscribed":
-            self._subscribed(link, content)
+            self._subscribed(link, content, written)
         elif kind == "position":
-            self._position(content)
+            self._position(content, written)
         elif kind == "live":
-            self._marked(self.interests[content["channel"]], "live", content["at"])
+            self._marked(self.interests[content["channel"]], "live", content["at"], written)
         elif kind == "unsubscribed":
-            self._unsubscribed(link, content)
+            self._unsubscribed(link, content, written)
         elif kind == "accepted":
             said = link.said.pop(content["ref"])
             said.offer.stored.append([(content["seq"], content["id"])])
@@ -414,60 +342,76 @@ class Reader:
         for interest in self.interests.values():
             self._close(interest)
 
-    def _event(self, content: dict[str, Any], text: bytes) -> None:
+    def _event(self, content: dict[str, Any], text: bytes, written: Moment) -> None:
         interest = self.interests[content["channel"]]
         seq, stretch = content["seq"], interest.stretch
         if stretch is None or interest.life is None:
             self.refusals.append(f"{self.name} got event {seq} of {interest.channel} without being subscribed")
             return
         stretch.received.append((seq, text))
-        interest.place, interest.hash8 = max(seq, interest.place or 0), None
+        stretch.steps.append(Step(seq, written))
+        if seq >= (interest.place or 0):
+            interest.place, interest.hash8 = seq, content["hash"]
         if seq > interest.top:
             interest.top = seq
             interest.life.handed.append((seq, text))
 
-    def _subscribed(self, link: _Link, content: dict[str, Any]) -> None:
+    def _subscribed(self, link: _Link, content: dict[str, Any], written: Moment) -> None:
         asked = link.asked.pop(content["ref"])
         interest, after, epoch = asked.interest, content["after"], content["epoch"]
         changed = interest.stretch is not None and asked.after is None
         if changed:
-            self._marked(interest, "subscribed", after, epoch)
+            self._marked(interest, "subscribed", after, written, epoch)
         self._close(interest)
         if interest.life is None or (asked.after is None and not changed):
-            interest.life = Life(self.name, interest.channel)
-            self.lives.append(interest.life)
-            interest.top = after
-        stretch = Stretch(asked.filter, after, epoch, asked.after)
-        if content["filter"] != asked.filter.text:
-            self.refusals.append(f"{self.name} asked for {asked.filter.text!r} and got {content['filter']!r}")
+            self._begin(interest, after)
+        assert interest.life is not None
+        stretch = Stretch(asked.filter, after, epoch, asked.after, content["head"], asked.wish)
+        if content["filter"] != asked.filter.text or any(content[k] != v for k, v in vars(asked.wish).items()):
+            self.refusals.append(f"{self.name} asked for {asked.filter.text!r} {asked.wish} and got {content}")
         interest.life.stretches.append(stretch)
         interest.stretch = stretch
-        interest.place, interest.epoch, interest.hash8 = after, epoch, None
+        if interest.place != after:
+            interest.place, interest.hash8 = after, asked.where.get("hash")
+        interest.epoch = epoch
         interest.top = max(interest.top, after)
 
-    def _unsubscribed(self, link: _Link, content: dict[str, Any]) -> None:
+    def _begin(self, interest: Interest, after: int) -> None:
+        interest.life = Life(self.name, interest.channel)
+        self.lives.append(interest.life)
+        interest.top = after
+
+    def _unsubscribed(self, link: _Link, content: dict[str, Any], written: Moment) -> None:
         interest = link.asked.pop(content["ref"]).interest
-        self._marked(interest, "unsubscribed", content["complete_through"], content["epoch"])
+        self._marked(interest, "unsubscribed", content["complete_through"], written, content["epoch"])
         self._close(interest)
 
-    def _position(self, content: dict[str, Any]) -> None:
+    def _position(self, content: dict[str, Any], written: Moment) -> None:
         interest = self.interests[content["channel"]]
         seq, epoch, hash8 = content["complete_through"], content["epoch"], content.get("hash")
-        self._marked(interest, "position", seq, epoch, content["sent"], hash8)
-        interest.place, interest.epoch, interest.hash8 = seq, epoch, hash8
+        if content["held"]:
+            for reason in content["held"]:
+                self._world.saw(f"an event was held: {reason}")
+        self._marked(interest, "position", seq, written, epoch, content["sent"], content["held"], hash8)
+        interest.epoch = epoch
 
     def _marked(
-        self, interest: Interest, what: str, seq: int, epoch: str | None = None, sent: int | None = None,
-        hash8: str | None = None,
+        self, interest: Interest, what: str, seq: int, written: Moment, epoch: str | None = None,
+        sent: int | None = None, held: dict[str, int] | None = None, hash8: str | None = None,
     ) -> None:  # fmt: skip
         stretch = interest.stretch
         if stretch is None:
             self.refusals.append(f"{self.name} got `{what}` of {interest.channel} without being subscribed")
             return
-        stretch.marks.append(Mark(what, len(stretch.received), seq, epoch, sent, hash8))
+        stretch.marks.append(Mark(what, len(stretch.received), seq, written, epoch, sent, held, hash8))
+        stretch.steps.append(Step(seq, written))
         interest.top = max(interest.top, seq)
+        if what == "live" and self._world.rewinding:
+            return  # It names no hash; so the client library stays where it stands.
         if interest.place is None or seq > interest.place:
             interest.place, interest.hash8 = seq, hash8
+        elif seq == interest.place and hash8 is not None:
+            interest.hash8 = hash8
 
     def _refused(self, link: _Link, content: dict[str, Any]) -> None:
         ref = content.get("ref")
@@ -477,17 +421,55 @@ class Reader:
         if said is not None and (error.retry or elsewhere):
             self._world.later(0.2, self._say_again, said)
         elif said is not None:
-            said.offer.refused.append(error)
+            said.offer.refused.append((error, self._world.now_us()))
         elif asked is not None and (error.retry or elsewhere):
             self._world.saw(f"a subscribe was put off: {error.name}")
             self._world.later(0.2, self._again, link, asked.interest)
-        elif asked is None or isinstance(error, PositionLost):
+        elif asked is not None and isinstance(error, PositionLost):
+            self._lost(asked.interest, asked.where, error, asked.at_us)
+            self._world.later(0.01, self._go_on, link, asked.interest)
+        elif ref is None and "channel" in content:
+            self._ended(link, self.interests[content["channel"]], error)
+        else:
             self.refusals.append(f"{self.name}: {content}")
-        self._forget(asked, error)
 
-    def _forget(self, asked: Asked | None, error: CatalystError) -> None:
-        if asked is not None and isinstance(error, PositionLost):
-            asked.interest.place = None
+    def _ended(self, link: _Link, interest: Interest, error: CatalystError) -> None:
+        """The server gave up a subscription in the middle: what comes next cannot be had, or not now."""
+        self._world.saw(f"a subscription was ended: {error.name}")
+        self._close(interest)
+        if isinstance(error, PositionLost):
+            where = {"after": interest.place, "epoch": interest.epoch, "hash": interest.hash8}
+            self._lost(interest, where, error, self._world.now_us())
+        elif not error.retry:
+            self.refusals.append(f"{self.name}: {error.as_dict()}")
+        self._world.later(0.1, self._go_on, link, interest)
+
+    def _lost(self, interest: Interest, where: dict[str, Any], error: PositionLost, asked_us: int) -> None:
+        """A place is void: go on where we are told to, as another life."""
+        world, place = self._world, where.get("after")
+        world.saw(f"a place was refused: {error.name}")
+        match error:
+            case EpochChanged():
+                void, go_on = error.extra["void"], error.extra["resume_after"]
+                if place is not None and place > void[1]:
+                    interest.epoch = error.extra["epoch"]  # Above the void: only the epoch's name was missing.
+                    return
+            case PositionTooOld():
+                go_on = error.extra["first"] - 1
+            case PositionAhead():
+                go_on = error.extra["head"]
+            case _:
+                self.refusals.append(f"{self.name}: {error.as_dict()}")
+                return
+        if interest.life is None:
+            self._begin(interest, place or 0)
+        assert interest.life is not None
+        told = Told((place or 0, where.get("epoch"), where.get("hash")), error, asked_us, world.now_us())
+        interest.life.told.append(told)
+        if interest.stretch is not None:
+            return  # It wanted to be elsewhere, and stays.
+        interest.place, interest.epoch, interest.hash8 = go_on, error.extra["epoch"], None
+        self._begin(interest, go_on)
 
     def _say_again(self, said: Said) -> None:
         if self._link is not None:
@@ -499,12 +481,11 @@ class Reader:
         if self._link is link and interest.wanted:
             self._take_up(interest)
 
+    def _go_on(self, link: _Link, interest: Interest) -> None:
+        if interest.stretch is None and all(asked.interest is not interest for asked in link.asked.values()):
+            self._again(link, interest)
+
     def _close(self, interest: Interest) -> None:
         if interest.stretch is not None:
             interest.stretch.open = False
             interest.stretch = None
-
-
-def _tell(told: asyncio.Future[bool], answer: bool) -> None:
-    if not told.done():
-        told.set_result(answer)
