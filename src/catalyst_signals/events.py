@@ -27,6 +27,7 @@ from catalyst_signals.errors import CatalystError, InvalidName
 ID_CHARS_MAX = 128
 NO_HASH = bytes(32)
 EPOCH_GAP = 1_000_000  # A new epoch begins so far above the log's end: more than can have been given out unseen.
+_REWOUND_AFTER = re.compile(r"rewound after ([0-9]{1,18})")
 CHANNEL_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 _fixed = Struct(">QqI").pack
@@ -124,6 +125,17 @@ class Epoch:
     last_before: int
     hash_before: bytes
     reason: str
+
+    @property
+    def agreed(self) -> int:
+        """How far the log before this epoch is what everybody was given; beyond it there were other events once."""
+        known = _REWOUND_AFTER.fullmatch(self.reason)
+        return min(int(known[1]), self.last_before) if known is not None else self.last_before
+
+
+def rewound_after(seq: int) -> str:
+    """The reason of an epoch that a running process begins: beyond `seq` others may have written other events."""
+    return f"rewound after {seq}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -15,8 +15,8 @@ from collections.abc import Iterable
 import msgspec
 
 from catalyst_signals.changes import Changes
-from catalyst_signals.errors import CatalystError, IdConflict, IdTaken, NotFound
-from catalyst_signals.events import Batch, Frame, Refused, now_us, parse_iso, signal_id
+from catalyst_signals.errors import CatalystError, IdConflict, IdTaken, NotFound, PositionTooOld, RangeUntrusted
+from catalyst_signals.events import Batch, Event, Frame, Refused, now_us, parse_iso, signal_id
 from catalyst_signals.modifiers import NEVER, life_of, may_expire
 from catalyst_signals.publish import Publisher
 from catalyst_signals.stores import Store
@@ -45,6 +45,7 @@ class Expirer:
         self._ends_us: dict[tuple[str, str], int] = {}
         self._due: list[tuple[int, str, str]] = []  # A heap; what `_ends_us` says otherwise is no longer so.
         self._read: dict[str, int] = {}  # How far each channel is folded without a hole.
+        self._anew: set[str] = set()
 
     def fold(self, frame: Frame) -> None:
         """Take in an event of any channel, in any order."""
@@ -80,14 +81,23 @@ class Expirer:
         for id, ends_us in (msgspec.json.decode(kept.state) if kept.state else {}).items():
             self._remember(channel, id, ends_us)
         extent = (await self._store.extents([channel]))[channel]
-        self._read[channel] = max(kept.seq, extent.first - 1)
-        while events := await self._reader.read(channel, self._read[channel], PAGE_EVENTS):
+        self._read[channel] = max(min(kept.seq, extent.newest), extent.first - 1)
+        while events := await self._page(channel):
             began_s = time.perf_counter()
             for event in events:
                 if b'"expires_at"' in event.body:
                     self.fold(frame_of(event))
             self._read[channel] = max(self._read[channel], events[-1].seq)
             await asyncio.sleep((time.perf_counter() - began_s) * (1 / READ_DUTY - 1))
+
+    async def _page(self, channel: str) -> list[Event]:
+        while True:
+            try:
+                return await self._reader.read(channel, self._read[channel], PAGE_EVENTS)
+            except PositionTooOld as error:
+                self._read[channel] = error.extra["first"] - 1
+            except RangeUntrusted as error:
+                self._read[channel] = error.extra["resume_after"]
 
     async def keep(self, channel: str, every: int = 1) -> None:
         """Move the kept place, if there is something to move it over."""
@@ -96,6 +106,10 @@ class Expirer:
             state = {id: ends_us for (name, id), ends_us in self._ends_us.items() if name == channel}
             await self._store.keep(EXPIRY, channel, seq, msgspec.json.encode(state), was=kept.seq)
 
+    def jumped(self, channel: str) -> None:
+        """A channel goes on elsewhere: what was known of it has to be read again, from the place the log has kept."""
+        self._anew.add(channel)
+
     async def run(self, channels: Iterable[str]) -> None:
         """Learn what is pending in these channels, then end what is due, for ever."""
         for channel in channels:
@@ -103,6 +117,9 @@ class Expirer:
                 await asyncio.sleep(LOOK_S)
         while True:
             await asyncio.sleep(LOOK_S)
+            for channel in list(self._anew):
+                if await self._began(channel):
+                    self._anew.discard(channel)
             while due := self._take_due(now_us()):
                 await self._end(due)
 

@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections import defaultdict, deque
 from collections.abc import Callable
-from contextlib import aclosing
+from contextlib import aclosing, suppress
 from typing import Self
 
 from catalyst_signals.brokers import Broker
-from catalyst_signals.errors import CatalystError, HistoryRewritten, RangeUntrusted, Unavailable
-from catalyst_signals.events import EPOCH_GAP, Extent, Frame, next_seq
+from catalyst_signals.errors import CatalystError, HistoryRewritten, PositionTooOld, RangeUntrusted, Unavailable
+from catalyst_signals.events import EPOCH_GAP, Extent, Frame, next_seq, rewound_after
 from catalyst_signals.hub import Hub
 from catalyst_signals.stores import Store
 from catalyst_signals.tape import Tape
@@ -26,6 +27,7 @@ from catalyst_signals.wire import frame_of
 log = logging.getLogger("catalyst.follow")
 
 FILL_EVENTS = 1000
+PASSED_MAX = 1000  # Seq and hash8 of the newest that were let through: after a rewind they tell how far all agree.
 Fold = Callable[[Frame], None]
 
 
@@ -44,6 +46,8 @@ class Follower:
         self._filling: dict[str, asyncio.Task[None]] = {}
         self._tasks: list[asyncio.Task[None]] = []
         self._recovering: set[asyncio.Task[None]] = set()
+        self._passed: dict[str, deque[tuple[int, str]]] = defaultdict(lambda: deque(maxlen=PASSED_MAX))
+        self._jumped: list[Callable[[str], None]] = []
         self.extents: dict[str, Extent] = {}  # As of the last poll; the tapes know newer heads.
         self.confirmed_s: float | None = None  # When the last poll that was answered was asked, on the loop's clock.
 
@@ -61,6 +65,10 @@ class Follower:
     def fold(self, channel: str | None, fold: Fold) -> None:
         """Call `fold` with every frame of a channel (of all for None), in order, right when it passes the gate."""
         self._folds.setdefault(channel, []).append(fold)
+
+    def watch(self, jumped: Callable[[str], None]) -> None:
+        """Call `jumped` when a channel goes on elsewhere than after its tip, so that folds did not see all of it."""
+        self._jumped.append(jumped)
 
     def take(self, frame: Frame) -> None:
         """Let a frame through if it is the next one; otherwise drop it, or go and look in the store."""
@@ -92,7 +100,7 @@ class Follower:
         """Whether the store had anything after our tip; then it has passed."""
         try:
             events = await self.reader.read(tape.channel, tape.tip, FILL_EVENTS)
-        except RangeUntrusted as error:
+        except (RangeUntrusted, PositionTooOld) as error:  # What comes next is not to be had, here or anywhere.
             self._halt(tape, error)
             return False
         self._take_read(tape, [frame_of(event) for event in events])
@@ -110,15 +118,14 @@ class Follower:
 
     def _pass(self, tape: Tape, frame: Frame) -> None:
         self._hub.offer(frame)
+        self._passed[tape.channel].append((frame.seq, frame.hash8))
         for fold in (*self._folds.get(tape.channel, ()), *self._folds.get(None, ())):
             fold(frame)
 
     def _stop(self, tape: Tape, why: str) -> None:
         """Nothing goes on that does not follow what was delivered; the subscribers come back to what there is now."""
         log.error("history was rewritten, the channel is stopped", extra={"channel": tape.channel, "reason": why})
-        self._halt(
-            tape, HistoryRewritten(f"{HistoryRewritten.__doc__} ({tape.channel}: {why})", channel=tape.channel)
-        )
+        self._halt(tape, HistoryRewritten(f"{HistoryRewritten.__doc__} ({tape.channel}: {why})", channel=tape.channel))
 
     def _halt(self, tape: Tape, error: CatalystError) -> None:
         self._hub.stop(tape, error)
@@ -133,27 +140,36 @@ class Follower:
         while True:
             try:
                 extent = await self._above(tape)
+                await self._open(extent)
                 break
-            except (ValueError, Unavailable) as error:  # Another process was first, or the store is away: look again.
+            except (ValueError, CatalystError) as error:  # Another process was first, or the store is away: look again.
                 log.warning("the channel cannot go on yet", extra={"channel": tape.channel, "reason": str(error)})
                 await asyncio.sleep(self._poll_s)
         log.warning("the channel goes on", extra={"channel": tape.channel, "epoch": extent.epoch})
         self.extents[tape.channel] = extent
-        await self._open(extent)
+        for jumped in self._jumped:
+            jumped(tape.channel)
 
     async def _above(self, tape: Tape) -> Extent:
-        """The log as it is, with an epoch above our tip unless it holds our tip."""
+        """The log as it is, with an epoch above our tip unless it holds our tip, or retention dropped that."""
         extent = (await self._store.extents([tape.channel]))[tape.channel]
-        if extent.epochs[-1].first > tape.tip or await self._holds(tape, extent):
+        if extent.epochs[-1].first > tape.tip or tape.tip < extent.first - 1:
             return extent
-        return await self._store.begin_epoch(tape.channel, max(tape.tip, extent.last) + EPOCH_GAP, "rewound")
+        agreed = await self._agreed(tape, extent)
+        if agreed == tape.tip:
+            return extent
+        first = max(tape.tip, extent.last) + EPOCH_GAP
+        return await self._store.begin_epoch(tape.channel, first, rewound_after(agreed))
 
-    async def _holds(self, tape: Tape, extent: Extent) -> bool:
-        """Whether the store has what we delivered last."""
-        if tape.tip < extent.first:
-            return tape.tip == extent.first - 1 and extent.hash_before[:4].hex() == tape.tip8
-        events = await self._store.read(tape.channel, tape.tip - 1, 1)
-        return bool(events) and (events[0].seq, events[0].hash[:4].hex()) == (tape.tip, tape.tip8)
+    async def _agreed(self, tape: Tape, extent: Extent) -> int:
+        """The newest of our events that the store has too: beyond it other processes may have written other ones."""
+        for seq, hash8 in reversed(self._passed[tape.channel]):
+            if seq < extent.first:
+                return seq if seq == extent.first - 1 and extent.hash_before[:4].hex() == hash8 else 0
+            events = await self._store.read(tape.channel, seq - 1, 1)
+            if events and (events[0].seq, events[0].hash[:4].hex()) == (seq, hash8):
+                return seq
+        return 0
 
     async def poll(self) -> None:
         """Compare the store's heads with our tips: new channels open, a lost tail is fetched, a shorter log is noticed.
@@ -172,7 +188,8 @@ class Follower:
             self._hub.pager.begins(channel, extent.first)
             tape = self._hub.tapes.get(channel)
             if tape is None:
-                await self._open(extent)
+                with suppress(PositionTooOld):  # Retention is quicker than this poll; the next one finds it so.
+                    await self._open(extent)
             elif tape.stopped is None and not _reaches(extent, tips.get(channel, 0)):
                 self._stop(tape, f"the store no longer has event {tips[channel]}")
             elif extent.newest > tape.tip:
@@ -189,6 +206,7 @@ class Follower:
         known = self._hub.tapes.get(extent.channel)
         if known is None or known.stopped is not None:
             self._hub.open(extent.channel, epoch, seq, tip[:4].hex())
+            self._passed[extent.channel] = deque([(seq, tip[:4].hex())], maxlen=PASSED_MAX)
 
     async def caught_up(self, channel: str) -> None:
         """Bring a channel to the store's present end, and wait until the hub has served it.

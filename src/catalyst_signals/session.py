@@ -231,7 +231,7 @@ def resume(log: Standing, *, after: int | None, epoch: str | None, hash8: str | 
     if after is None:
         return log.head
     if epoch is not None and epoch != log.epoch:
-        _check_older(log, epoch, after)
+        _check_older(log, epoch, after, same=hash8 is not None and hash8 == known8)
     if after > log.head:
         raise PositionAhead(f"the log ends at {log.head}", field="after", got=after, head=log.head, epoch=log.epoch)
     _check_void(log, after)
@@ -254,8 +254,11 @@ def _check_void(log: Standing, after: int) -> None:
             )
 
 
-def _check_older(log: Standing, epoch: str, after: int) -> None:
-    """A position of an older epoch is good up to that epoch's end; what was given out beyond it is void."""
+def _check_older(log: Standing, epoch: str, after: int, *, same: bool) -> None:
+    """A position of an older epoch is good up to that epoch's end; what was given out beyond it is void.
+
+    Where others went on under the same numbers before a rewind was noticed, only an event with the same hash is good.
+    """
     if after == 0:
         return  # Nothing was seen of any log.
     successor = next((b for a, b in zip(log.epochs, log.epochs[1:], strict=False) if a.name == epoch), None)
@@ -266,7 +269,9 @@ def _check_older(log: Standing, epoch: str, after: int) -> None:
             resume_after=log.first - 1,
             epoch=log.epoch,
         )
-    if after > successor.last_before:
+    agreed = successor.agreed
+    if after > agreed and not (same and after <= successor.last_before):
+        go_on = agreed if agreed < successor.last_before else successor.first - 1
         raise EpochChanged(
-            void=[successor.last_before + 1, successor.first - 1], resume_after=successor.first - 1, epoch=log.epoch
+            void=[agreed + 1, successor.first - 1], resume_after=max(go_on, log.first - 1), epoch=log.epoch
         )

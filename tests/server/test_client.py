@@ -296,6 +296,7 @@ async def test_whoever_was_shown_a_signal_is_told_its_end_after_the_filter_chang
             assert (got.id, got.is_ending) == (shown.id, True)
 
 
+@pytest.mark.slow
 async def test_a_file_that_was_put_back_is_found_by_whoever_was_ahead_of_it(tmp_path: Path) -> None:
     """Yesterday's file on a new machine, without `restore`: the numbers go on, and are other events."""
     with RunningServer(tmp_path, position_s=60) as server:

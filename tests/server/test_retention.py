@@ -8,6 +8,8 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from catalyst_signals.stores.sqlite import SqliteStore
 from tests.running import RunningServer
 from tests.socket_client import wire
@@ -57,6 +59,7 @@ async def test_whoever_resumes_below_the_first_kept_is_told_the_extent(tmp_path:
                 assert [event["seq"] for event in await early.events(5)] == [16, 17, 18, 19, 20]
 
 
+@pytest.mark.slow
 async def test_a_worker_holds_back_with_a_warning_and_is_shown_as_lost_afterwards(tmp_path: Path) -> None:
     """An operator hears of the notifier that stands still before anything of it is gone."""
     with RunningServer(tmp_path, retention_s=0.1, retention_wait_s=3600) as server:

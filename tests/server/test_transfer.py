@@ -71,6 +71,7 @@ def said_first(server: RunningServer) -> int:
         return first
 
 
+@pytest.mark.slow
 def test_a_stopped_log_goes_on_in_the_same_epoch_through_a_pipe(origin: RunningServer, tmp_path: Path) -> None:
     """`export | import --continue`, and an export of that is the same, byte for byte."""
     out = catalyst("export", "-", "--store-url", origin.store_url, folder=tmp_path)
@@ -82,6 +83,7 @@ def test_a_stopped_log_goes_on_in_the_same_epoch_through_a_pipe(origin: RunningS
     assert catalyst("verify", folder=tmp_path).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_faulty_file_is_refused_by_line_and_leaves_nothing(origin: RunningServer, tmp_path: Path) -> None:
     """An operator learns which line it is, and can try again at the same place."""
     lines = catalyst("export", "-", "--store-url", origin.store_url, folder=tmp_path).stdout.splitlines(keepends=True)
@@ -95,6 +97,7 @@ def test_a_faulty_file_is_refused_by_line_and_leaves_nothing(origin: RunningServ
     assert catalyst("import", "-", folder=tmp_path, stdin=b"".join(lines)).returncode == 0
 
 
+@pytest.mark.slow
 def test_nothing_is_written_over(origin: RunningServer, tmp_path: Path) -> None:
     """Neither a log nor a file, however much in a hurry."""
     out = catalyst("export", "-", "--channel", "main", "--store-url", origin.store_url, folder=tmp_path)

@@ -115,6 +115,7 @@ async def test_the_client_library_tells_a_gap_and_goes_on(damaged: RunningServer
     assert [(gap.reason, gap.void) for gap in gaps] == [("range_untrusted", (BAD, BAD))]
 
 
+@pytest.mark.slow
 async def test_a_place_at_the_bad_event_resumes_with_its_hash(damaged: RunningServer) -> None:
     """Whoever had that event while it was whole lost nothing: the one after it proves the hash."""
     with damaged.http() as http:

@@ -79,6 +79,7 @@ class FaultyStore:
         self._firsts: dict[str, list[int]] = {}
         self.erasures: list[Erasure] = []
         self.changed_s = 0.0  # When anything was appended last.
+        self.rewinds = 0
 
     def open(self, channels: Sequence[str]) -> None:
         """Open channels, durably."""
@@ -109,6 +110,7 @@ class FaultyStore:
             shown = [event for event in self._all(channel) if event.seq <= self.visible(channel)]
             self._lost.setdefault(channel, []).append(Log(channel, shown, tuple(log.epochs), at_us))
         self._inner, self._before = _copy(copy), None
+        self.rewinds += 1
         self._cut()
         for reply, _ in self._waiting:
             reply(StoreUnavailable("the store was rewound"))
@@ -149,9 +151,9 @@ class FaultyStore:
 
     # -- what is asked of it ------------------------------------------------------------------------------------------
 
-    def serve(self, name: str, args: tuple[Any, ...], reply: Reply) -> None:
-        """A request arrives."""
-        if self._down:
+    def serve(self, name: str, args: tuple[Any, ...], reply: Reply, rewinds: int) -> None:
+        """A request arrives, if it was not sent to the store that was here before a rewind."""
+        if self._down or rewinds != self.rewinds:
             reply(StoreUnavailable("the store is down"))
         elif name == "append":
             self._append(args[0], reply)
@@ -287,9 +289,9 @@ class StoreLine:
     def _ask(self, name: str, *args: Any) -> asyncio.Future[Any]:
         world = self._world
         answer: asyncio.Future[Any] = world.loop.create_future()
-        go_s = self._way_s()
+        go_s, rewinds = self._way_s(), world.store.rewinds
         if not world.chance(world.weather.unknown):
-            world.later(go_s, world.store.serve, name, args, lambda result: self._reply(answer, result))
+            world.later(go_s, world.store.serve, name, args, lambda result: self._reply(answer, result), rewinds)
             return answer
         fate = world.rng.choice(("never asked", "never answered", "asked too late"))
         if name == "append":
@@ -297,7 +299,7 @@ class StoreLine:
             world.note("store    an append of %s will be %s", ",".join(d.id for b in args[0] for d in b.drafts), fate)
         if fate != "never asked":
             late_s = TIMEOUT_S * (1 + world.rng.random()) if fate == "asked too late" else 0
-            world.later(go_s + late_s, world.store.serve, name, args, _nobody)
+            world.later(go_s + late_s, world.store.serve, name, args, _nobody, rewinds)
         world.later(go_s + TIMEOUT_S, _settle, answer, StoreUnavailable("the store did not answer"))
         return answer
 

@@ -78,6 +78,7 @@ class Log:
         self.channel = channel
         self.epochs = epochs
         self.until_us = until_us
+        self.rewound = False  # Under running processes.
         self.facts: list[Fact] = []
         self.signals: dict[str, list[Fact]] = {}
         for event in events:
@@ -188,6 +189,8 @@ class Log:
     def _version_faults(self, id: str, facts: list[Fact]) -> Complaints:
         numbers = [fact.event.version for fact in facts]
         if numbers != list(range(1, len(facts) + 1)):
+            if self.rewound:
+                return  # A change was under way when what it changes was taken back.
             yield f"log {self.channel}: the versions of {id} are {numbers}"
         for before, fact in pairwise(facts):
             says = f"log {self.channel}: {id} at {fact.seq}"
@@ -238,6 +241,7 @@ class History:
     def faults(self, restored: set[int]) -> Complaints:
         """Those of the present log; and whether a number was used twice, which only the unseen can do: `restored` has
         the times of the rewinds that somebody made on purpose."""
+        self.final.rewound = any(log.until_us not in restored for log in self.lost)
         yield from self.final.faults()
         for log in self.lost:
             if log.until_us in restored:

@@ -128,18 +128,23 @@ def _judge_offer(offer: Offer, contested: bool, alone: Sequence[Draft], history:
         own = [draft.id in log.places for draft in alone]
         if any(own) and not all(own):
             yield f"{name}: part of it is in the log"
-        if offer.refused and any(own) and len(logs) == 1:
-            yield f"{name}: was refused ({offer.refused[0][0].name}) and is in the log"
-    if offer.refused and offer.stored and len(logs) == 1:
-        yield f"{name}: was refused ({offer.refused[0][0].name}) and acknowledged"
+        sure = [error for error, at_us in offer.refused if not _too_late(offer.batch, error, at_us, history)]
+        if sure and any(own) and len(logs) == 1:
+            yield f"{name}: was refused ({sure[0].name}) and is in the log"
+        if sure and offer.stored and len(logs) == 1:
+            yield f"{name}: was refused ({sure[0].name}) and acknowledged"
     for error, at_us in offer.refused:
         unknown = isinstance(error, UnknownChannel) and history is None
         clash = contested and isinstance(error, IdConflict | IdTaken)
-        late = _late(offer.batch, error, at_us) or _cannot_supersede(offer.batch, error, history)
-        if not unknown and not clash and not late:
+        if not unknown and not clash and not _too_late(offer.batch, error, at_us, history):
             yield f"{name}: was refused for no reason: {error.name}"
     if not offer.stored and not offer.refused and not offer.given_up:
         yield f"{name}: was never answered"
+
+
+def _too_late(batch: Batch, error: CatalystError, at_us: int, history: History | None) -> bool:
+    """Refused for what changed meanwhile: that says nothing of an earlier attempt, whose outcome is not known."""
+    return _late(batch, error, at_us) or _cannot_supersede(batch, error, history)
 
 
 def _late(batch: Batch, error: CatalystError, at_us: int) -> bool:

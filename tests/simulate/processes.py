@@ -105,6 +105,9 @@ class ServerProcess(Process):
         self.node = ServerNode(_settings(world, self.name), store, the_hub, follower, publisher, state, keys)
         expirer = Expirer(store, follower.reader, self.node.changes, publisher)
         follower.fold(None, expirer.fold)
+        follower.watch(expirer.jumped)
+        if hasattr(follower, "jumped"):
+            follower.jumped(expirer.again)
         vital(expirer.run(list(world.channels)))
         vital(self._keep(expirer))
         world.note("%-8s is ready", self.name)
@@ -141,9 +144,9 @@ class ServerProcess(Process):
             try:
                 stored = await self.node.changes.publish(batch.channel, Author(batch.subject), batch.drafts)
                 results.append(stored)
-            except Unavailable:
-                raise
             except CatalystError as error:
+                if error.retry:
+                    raise
                 results.append(Refused(error))
         return results
 

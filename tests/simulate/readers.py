@@ -15,6 +15,7 @@ import msgspec
 from catalyst_signals.errors import (
     CatalystError,
     EpochChanged,
+    NotFound,
     PositionAhead,
     PositionLost,
     PositionTooOld,
@@ -428,6 +429,8 @@ class Reader:
         elif asked is not None and isinstance(error, PositionLost):
             self._lost(asked.interest, asked.where, error, asked.at_us)
             self._world.later(0.01, self._go_on, link, asked.interest)
+        elif asked is not None and isinstance(error, NotFound) and asked.interest.stretch is None:
+            pass  # It was to be unsubscribed, and had ended by then.
         elif ref is None and "channel" in content:
             self._ended(link, self.interests[content["channel"]], error)
         else:

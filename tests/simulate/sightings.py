@@ -258,12 +258,13 @@ class WatchedHub(Hub):
             self._world.saw("a page was cut short by its bytes")
         self._world.moment()
 
-    def _paged(self, subscriber: Subscriber, result: Any) -> None:
+    def _paged(self, subscriber: Subscriber, *asked: Any) -> None:
+        result = asked[-1]
         gone = subscriber.peer.subscribers.get(subscriber.tape.channel) is not subscriber
         self._world.saw("a page came after its reader had gone" if gone else "a page came from the store")
         if not gone and isinstance(result, Page) and result.last < subscriber.judged:
             self._world.saw("a page came that its reader was past already")
-        super()._paged(subscriber, result)
+        super()._paged(subscriber, *asked)
 
     def _position_due(self, peer: Peer) -> bytes:
         self._world.saw("a position rode in a delivery" if peer.riding and peer.gathered else "a position went alone")

@@ -235,9 +235,9 @@ def hints_relied_on(patch: pytest.MonkeyPatch) -> None:
 def page_for_a_reader_who_left(patch: pytest.MonkeyPatch) -> None:
     """A page that was read for an earlier subscription is written to the connection all the same."""
 
-    def whoever_it_was(self: Hub, subscriber: Subscriber, result: Any) -> None:
+    def whoever_it_was(self: Hub, subscriber: Subscriber, *asked: Any) -> None:
         if not subscriber.peer.paused and subscriber.slot is None:
-            self._serve(subscriber, result)
+            self._serve(subscriber, asked[-1])
 
     patch.setattr(Hub, "_paged", whoever_it_was)
 

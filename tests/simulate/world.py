@@ -211,7 +211,8 @@ class World:
 
     async def _erase(self) -> None:
         channel = self.rng.choice(self.channels)
-        if kept := self.store.kept(channel):
+        gone = {erasure.seq for erasure in self.store.erasures if erasure.channel == channel}
+        if kept := [seq for seq in self.store.kept(channel) if seq not in gone]:
             erasure = self.store.erase(channel, self.rng.choice(kept), self.now_us())
             self.note("store    erases %s %d", channel, erasure.seq)
             self.saw("an event was erased")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from catalyst_signals.errors import (
@@ -71,6 +73,30 @@ def test_every_place_that_is_given_out_can_be_given_back(seq: int, epoch: str) -
     assert LOG.epoch_at(seq) == epoch
     if seq >= LOG.first and seq != 51:
         assert resume(LOG, after=seq, epoch=LOG.epoch_at(seq), hash8=None, known8=None) == seq
+
+
+@pytest.mark.parametrize(
+    ("after", "hash8", "known8", "told"),
+    [
+        (40, None, None, None),
+        (45, "same", "same", None),
+        (45, None, "new", {"void": [41, 1_000_050], "resume_after": 40}),
+        (45, "old", "new", {"void": [41, 1_000_050], "resume_after": 40}),
+        (60, "old", None, {"void": [41, 1_000_050], "resume_after": 40}),
+    ],
+)
+def test_where_others_wrote_on_before_a_rewind_was_noticed_only_the_hash_decides(
+    after: int, hash8: str | None, known8: str | None, told: dict[str, object] | None
+) -> None:
+    """Events 41 to 50 of the older epoch are not what some were given under these numbers."""
+    epochs = (LOG.epochs[0], replace(LOG.epochs[1], reason="rewound after 40"))
+    log = replace(LOG, epochs=epochs)
+    if told is None:
+        assert resume(log, after=after, epoch="old", hash8=hash8, known8=known8) == after
+        return
+    with pytest.raises(EpochChanged) as refused:
+        resume(log, after=after, epoch="old", hash8=hash8, known8=known8)
+    assert refused.value.extra | told == refused.value.extra
 
 
 def test_every_message_type_is_read_into_its_command() -> None:

@@ -78,6 +78,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         node.first_key = await _bootstrap(node)
         expirer = Expirer(store, reader, node.changes, publisher)
         follower.fold(None, expirer.fold)
+        follower.watch(expirer.jumped)
         follower.fold(None, node.skews.fold)
         erasing.watch(node)
         signal_channels = [channel for channel in state.channels if channel not in ADMIN_CHANNELS]
