@@ -16,7 +16,7 @@ import msgspec
 
 from catalyst_signals.changes import Changes
 from catalyst_signals.errors import CatalystError, IdConflict, IdTaken, NotFound, PositionTooOld, RangeUntrusted
-from catalyst_signals.events import Batch, Event, Frame, Refused, now_us, parse_iso, signal_id
+from catalyst_signals.events import Batch, Event, Frame, Refused, now_us, parse_iso
 from catalyst_signals.modifiers import NEVER, life_of, may_expire
 from catalyst_signals.publish import Publisher
 from catalyst_signals.stores import Store
@@ -143,13 +143,11 @@ class Expirer:
         except CatalystError as error:
             log.warning("expired signals could not be ended yet", extra={"reason": str(error)})
             results = []
-            for channel, id in due:
-                self._again(channel, id)
-        for batch, result in zip(batches, results, strict=False):
-            if isinstance(result, Refused):
-                if not isinstance(result.error, IdConflict | IdTaken):
-                    log.warning("an expired signal could not be ended yet", extra={"reason": str(result.error)})
-                self._again(batch.channel, signal_id(batch.drafts[0].id))
+        for result in results:
+            if isinstance(result, Refused) and not isinstance(result.error, IdConflict | IdTaken):
+                log.warning("an expired signal could not be ended yet", extra={"reason": str(result.error)})
+        for channel, id in due:  # Until its end comes by the gate: what is written can still be taken back by a rewind.
+            self._again(channel, id)
 
     async def _ending(self, channel: str, id: str) -> Batch | None:
         """What ends a signal that is over by what the log says now; None when it is not, or not any more."""
@@ -159,15 +157,15 @@ class Expirer:
             self._ends_us.pop((channel, id), None)
             return None
         text = present.doc["data"].get("expires_at")
-        ends_us = None if present.ended or text is None else parse_iso(text)
+        ends_us = None if text is None else parse_iso(text)
         if ends_us is None:
             self._ends_us.pop((channel, id), None)
-            return None
-        if ends_us > now_us():
+        elif not present.ended and ends_us > now_us():
             self._remember(channel, id, ends_us)
+        if ends_us is None or present.ended or ends_us > now_us():
             return None
         return Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[end(present.doc, "signal.expired")])
 
     def _again(self, channel: str, id: str) -> None:
-        if (channel, id) in self._ends_us:
+        if self._ends_us.get((channel, id), NEVER) <= now_us():
             self._remember(channel, id, now_us() + AGAIN_US)

@@ -75,7 +75,7 @@ class Follower:
         tape = self._hub.tapes.get(frame.channel)
         if tape is None or tape.stopped is not None:
             return
-        if frame.seq == tape.tip + 1 and frame.prev8 == tape.tip8:
+        if frame.seq == tape.tip + 1 and frame.prev8 == tape.tip8 and not _outdated(tape, frame):
             self._pass(tape, frame)
         elif frame.seq > tape.tip:
             self.fill(tape)
@@ -101,7 +101,9 @@ class Follower:
         try:
             events = await self.reader.read(tape.channel, tape.tip, FILL_EVENTS)
         except (RangeUntrusted, PositionTooOld) as error:  # What comes next is not to be had, here or anywhere.
-            self._halt(tape, error)
+            self._halt(tape, Unavailable(f"{error.message}; resume from your position", channel=tape.channel))
+            return False
+        if tape.stopped is not None:  # While we read; another tape may be in its place.
             return False
         self._take_read(tape, [frame_of(event) for event in events])
         return bool(events)
@@ -111,6 +113,8 @@ class Follower:
         for frame in frames:
             if frame.seq <= tape.tip:
                 continue  # Came in by another way while we read.
+            if _outdated(tape, frame):
+                return  # Read before it was erased; the next read shows it so.
             if frame.prev8 != tape.tip8:
                 self._stop(tape, f"event {frame.seq} does not follow what was delivered before it")
                 return
@@ -118,6 +122,7 @@ class Follower:
 
     def _pass(self, tape: Tape, frame: Frame) -> None:
         self._hub.offer(frame)
+        tape.erased.discard(frame.seq)
         self._passed[tape.channel].append((frame.seq, frame.hash8))
         for fold in (*self._folds.get(tape.channel, ()), *self._folds.get(None, ())):
             fold(frame)
@@ -128,6 +133,9 @@ class Follower:
         self._halt(tape, HistoryRewritten(f"{HistoryRewritten.__doc__} ({tape.channel}: {why})", channel=tape.channel))
 
     def _halt(self, tape: Tape, error: CatalystError) -> None:
+        """Everyone comes back with their own place, and the resume table tells them what of it there is."""
+        if tape.stopped is not None:
+            return
         self._hub.stop(tape, error)
         if tape.channel in self._folds:
             raise RuntimeError(f"the server's own state is not as it was read, so this process ends: {error.message}")
@@ -241,6 +249,11 @@ class Follower:
             except Unavailable as error:
                 log.warning("the broker is away, polling meanwhile", extra={"reason": str(error)})
             await asyncio.sleep(self._poll_s)
+
+
+def _outdated(tape: Tape, frame: Frame) -> bool:
+    """Whether a frame still has what was erased meanwhile."""
+    return frame.seq in tape.erased and not frame.erased
 
 
 def _reaches(extent: Extent, tip: int) -> bool:

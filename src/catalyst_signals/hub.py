@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 
 from catalyst_signals.errors import CatalystError
@@ -96,11 +96,12 @@ class Hub:
             self.leave(subscriber)
             subscriber.peer.listener.ended(subscriber, error)
 
-    def forget(self, channel: str) -> None:
-        """Let go of every frame of a channel that is not still due: something in it was erased, so it is read anew."""
+    def forget(self, channel: str, seqs: Iterable[int]) -> None:
+        """These events were erased: what is at hand of their channel goes and is read anew; the gate knows the rest."""
         tape = self.tapes[channel]
         self._rings.empty(tape)
         self.pager.forget(tape)
+        tape.erased.update(seq for seq in seqs if seq > tape.tip)
 
     # -- the subscriber side --------------------------------------------------------------------------------------
 
@@ -367,9 +368,10 @@ class Hub:
         elif subscriber.judged == tape.done:
             self._arrive(subscriber)
         else:
-            page = self.pager.at_hand(tape, _reads_at(subscriber))
+            at = _reads_at(subscriber)
+            page = self.pager.at_hand(tape, at)
             if page is None:
-                self.pager.read(tape, _reads_at(subscriber), lambda result: self._paged(subscriber, result))
+                self.pager.read(tape, at, lambda result: self._paged(subscriber, at, result))
             else:
                 self._serve(subscriber, page)
 
@@ -388,14 +390,15 @@ class Hub:
                 self.gather(subscriber.peer, position_message(self.place(subscriber)))
             self.gather(subscriber.peer, message({"type": "live", "channel": tape.channel, "at": tape.done}))
 
-    def _paged(self, subscriber: Subscriber, result: PageOrError) -> None:
+    def _paged(self, subscriber: Subscriber, at: int, result: PageOrError) -> None:
+        """What comes after `at`, for a cursor that may have moved since it asked."""
         if not _is_current(subscriber) or subscriber.slot is not None:
             return
-        if isinstance(result, CatalystError):
+        if at != _reads_at(subscriber):
+            self._enqueue(subscriber)  # It asked twice, and the other answer was first.
+        elif isinstance(result, CatalystError):
             self.leave(subscriber)
             subscriber.peer.listener.ended(subscriber, result)
-        elif result.last <= _reads_at(subscriber):
-            self._enqueue(subscriber)  # It asked twice, and the other page was first.
         elif not subscriber.peer.paused:
             self._serve(subscriber, result)
 
@@ -425,7 +428,8 @@ class Hub:
                 self._enqueue(subscriber)
                 return True
         if subscriber.modifiers.ended == "hold" and page.known_through < subscriber.head > subscriber.judged:
-            self.pager.look_up(tape, page, lambda: self._paged(subscriber, page))
+            at = subscriber.judged
+            self.pager.look_up(tape, page, lambda: self._paged(subscriber, at, page))
             return True
         return False
 

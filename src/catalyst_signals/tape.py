@@ -143,8 +143,8 @@ class Tape:
     """One channel here. `tip` is what the gate let in last, `done` what live subscribers were served up to."""
 
     __slots__ = (
-        "ages", "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "everything", "groups", "index",
-        "low", "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
+        "ages", "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "erased", "everything", "groups",
+        "index", "low", "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
     )  # fmt: skip
 
     def __init__(self, channel: str, epoch: str, tip: int, tip8: str) -> None:
@@ -164,6 +164,7 @@ class Tape:
         self.subscribers: set[Subscriber] = set()
         self.ahead: list[Subscriber] = []  # Read further in the store than this process has heard of.
         self.waiters: set[asyncio.Future[None]] = set()
+        self.erased: set[int] = set()  # Above the tip: with their bodies they may still be on their way here.
         self.stopped: CatalystError | None = None
 
     def group_for(self, filter: Filter, age: Age) -> Group:

@@ -25,6 +25,10 @@ from tests.socket_client import wire
 
 GAP = 1_000_000
 
+pytestmark = (
+    pytest.mark.slow
+)  # Servers and commands by the dozen; the store's part is in tests/unit/test_sqlite_safety.py.
+
 
 @pytest.fixture
 def server(tmp_path: Path) -> Iterator[RunningServer]:
@@ -108,7 +112,6 @@ def test_a_killed_server_that_finds_its_own_file_goes_on_as_it_was(server: Runni
 # -- copies -----------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.slow
 def test_a_restored_log_is_served_a_million_above(server: RunningServer, tmp_path: Path) -> None:
     """The whole way that an operator goes after a lost disk, in the words of docs/operations.md."""
     with server.http() as http:
@@ -228,7 +231,6 @@ def test_only_an_admin_erases_and_only_what_is_there_and_never_the_servers_own_s
         assert len(events(http)["events"]) == 3
 
 
-@pytest.mark.slow
 def test_a_stopped_servers_log_is_erased_by_the_command(server: RunningServer) -> None:
     """Without a server there is nobody to ask."""
     with server.http() as http:

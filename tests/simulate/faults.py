@@ -184,9 +184,22 @@ class FaultyStore:
     def _look_at(self, batches: Sequence[Batch], results: list[Stored | Refused]) -> None:
         world = self._world
         world.note("store    %s", "; ".join(_told(b, r) for b, r in zip(batches, results, strict=True)))
+        for batch, result in zip(batches, results, strict=True):
+            for draft in batch.drafts:
+                if draft.version > 1:
+                    self._look_at_change(draft.type, result)
         refused = sum(isinstance(result, Refused) for result in results)
         if 0 < refused < len(results):
             world.saw("a refused batch had neighbours in its commit")
+
+    def _look_at_change(self, type: str, result: Stored | Refused) -> None:
+        world, duplicate = self._world, isinstance(result, Stored) and all(r.duplicate for r in result.receipts)
+        if isinstance(result, Refused):
+            world.saw("two wrote the same version")
+        elif type == "signal.expired":
+            world.saw("an end was written by two processes" if duplicate else "a signal expired")
+        elif type == "signal.superseded":
+            world.saw("a signal was superseded")
 
     def _synced(self, before: MemoryStore) -> None:
         if self._before is before:

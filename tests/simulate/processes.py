@@ -189,7 +189,7 @@ class ServerProcess(Process):
     def hear_of(self, erasure: Erasure) -> None:
         """The `system` event that says what was erased, as erasing.watch takes it."""
         if self.node is not None and erasure.channel in self.node.hub.tapes:
-            self.node.hub.forget(erasure.channel)
+            self.node.hub.forget(erasure.channel, [erasure.seq])
         erasure.told_us = max(erasure.told_us, self.world.now_us())
 
     async def drain(self) -> None:

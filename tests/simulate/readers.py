@@ -208,7 +208,7 @@ class Reader:
             self._publish()
         elif what == "change" and self._publisher is not None:
             self._publisher.change()
-        elif what == "replay" and interest.wanted and interest.life is not None:
+        elif what == "replay" and interest.wanted and interest.life is not None and interest.life.stretches:
             where = {"after": world.rng.choice((0, interest.life.stretches[0].after))}
             self._subscribe(interest, where if not world.rewinding else self._where(interest), after_s)
         elif what == "leave":

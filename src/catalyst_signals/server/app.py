@@ -83,7 +83,7 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         erasing.watch(node)
         signal_channels = [channel for channel in state.channels if channel not in ADMIN_CHANNELS]
         works = (
-            stream.tick_for_ever(node), house.keep_for_ever(node, expirer), house.scrub_for_ever(node),
+            house.tick_for_ever(node), house.keep_for_ever(node, expirer), house.scrub_for_ever(node),
             expirer.run(signal_channels),
         )  # fmt: skip
         tasks = [vital(work) for work in works]

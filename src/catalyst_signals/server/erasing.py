@@ -41,7 +41,8 @@ def watch(node: Node) -> None:
 
 def _forget(node: Node, frame: Frame) -> None:
     if frame.text.startswith(b'{"type":"%s"' % ERASED.encode()) and not frame.erased:
-        node.hub.forget(frame.doc["data"]["channel"])
+        data = frame.doc["data"]
+        node.hub.forget(data["channel"], data["seqs"])
         frame.forget()
 
 

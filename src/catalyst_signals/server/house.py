@@ -1,6 +1,6 @@
-"""What a running process does now and then: drop what is kept no longer, keep snapshots, look for damage.
+"""What a running process does now and then: tick its connections, drop what is no longer kept, look for damage.
 
-Owns: the two loops and when they run. What is dropped and what is damage is decided in retention.py and verify.py.
+Owns: the loops and when they run. What is dropped and what is damage is decided in retention.py and verify.py.
 Law: a fault here is told and tried again; it ends nothing.
 """
 
@@ -24,6 +24,20 @@ log = logging.getLogger("catalyst")
 STATE = "system-state"  # The follower whose snapshot a process starts from.
 SNAPSHOT_EVENTS = 500
 SCRUB_AGAIN_S = 60  # After one that could not be ended.
+
+
+async def tick_for_ever(node: Node) -> None:
+    """Visit every connection about once a second, a tenth of them at a time, so that no turn is long."""
+    while True:
+        for part in range(10):
+            await asyncio.sleep(0.1)
+            now_s = asyncio.get_running_loop().time()
+            node.hub.hold(not node.trusted)
+            for connection in node.every_connection()[part::10]:
+                try:
+                    connection.tick(now_s)
+                except Exception as error:  # One dead socket must not end the care for all others.
+                    connection.broken(error)
 
 
 async def keep_for_ever(node: Node, expirer: Expirer) -> None:

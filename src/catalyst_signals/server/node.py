@@ -157,8 +157,7 @@ class Node:
         tape = self.hub.tapes.get(channel)
         if tape is None or channel not in self.state.channels or not principal.may_use(channel):
             raise UnknownChannel(field="channel", got=channel)  # What a key may not see is not there.
-        if tape.stopped is not None:
-            raise tape.stopped
+        check_goes_on(tape)
         return tape
 
     def visible(self, principal: Principal) -> list[str]:
@@ -225,10 +224,12 @@ class Node:
         standing = self.standing(tape)
         if after is not None and after > standing.head:
             await self.follower.caught_up(tape.channel)
+            check_goes_on(tape)
             standing = self.standing(tape)
         known8 = standing.hash8_at(after) if after is not None else standing.head8
         if after is not None and hash8 is not None and known8 is None and standing.first <= after <= standing.head:
             known8 = await self._hash8_at(tape, after)
+            check_goes_on(tape)
         seq = resume(standing, after=after, epoch=epoch, hash8=hash8, known8=known8)
         return seq, standing.epoch_at(seq), known8
 
@@ -280,6 +281,12 @@ class Node:
         if name not in self.hub.tapes:
             await self.publisher.publish(Batch(channel=name, subject=SYSTEM_CHANNEL, drafts=[]))
             await self.follower.poll()
+
+
+def check_goes_on(tape: Tape) -> None:
+    """Raise why a tape was stopped, if it was: while one waited, another may have taken its place."""
+    if tape.stopped is not None:
+        raise tape.stopped
 
 
 def author_of(principal: Principal) -> Author:

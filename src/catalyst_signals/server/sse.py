@@ -20,7 +20,7 @@ from catalyst_signals.events import Position, now_us
 from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import Age, total
 from catalyst_signals.pages import wants
-from catalyst_signals.server.node import Node
+from catalyst_signals.server.node import Node, check_goes_on
 from catalyst_signals.server.requests import node_of, only, principal_of
 from catalyst_signals.session import modifiers_of
 from catalyst_signals.tape import Tape
@@ -77,8 +77,7 @@ async def _events(
         while not node.draining:
             node.still(principal)
             node.check_trust()
-            if tape.stopped is not None:
-                raise tape.stopped
+            check_goes_on(tape)
             if tape.done > at.seq:
                 wanted = node.filter_now(principal, filter, wanted)
                 page, at = await _page(node, tape, wanted, age, held, at)

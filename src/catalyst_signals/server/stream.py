@@ -19,12 +19,20 @@ from fastapi import APIRouter, WebSocket
 
 from catalyst_signals.auth import Principal
 from catalyst_signals.changes import Author, supersedes
-from catalyst_signals.errors import CatalystError, InvalidJson, InvalidRequest, NotFound, TooSlow, Unauthenticated
+from catalyst_signals.errors import (
+    CatalystError,
+    InvalidJson,
+    InvalidRequest,
+    NotFound,
+    TooSlow,
+    Unauthenticated,
+    Unavailable,
+)
 from catalyst_signals.events import Batch, Draft, Refused, Stored, iso, now_us
 from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.publish import Result
-from catalyst_signals.server.node import Node, author_of, expired, is_open, name_in
+from catalyst_signals.server.node import Node, author_of, check_goes_on, expired, is_open, name_in
 from catalyst_signals.server.protocol import SocketProtocol
 from catalyst_signals.server.requests import bearer, check_origin, error_response, node_of
 from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe, Unsubscribe, read
@@ -205,6 +213,10 @@ class Connection:
             self._node.check_open_filters(principal, len(tapes))
         if command.position_s is not None:
             self._peer.position_s = command.position_s
+        for tape, place in zip(tapes, places, strict=True):
+            check_goes_on(tape)
+            if place is None and tape.channel not in self._peer.subscribers:
+                raise Unavailable("this subscription ended meanwhile; subscribe again with a position", field="channel")
         for tape, place in zip(tapes, places, strict=True):
             self._name(tape.channel, name_in(command.filter))
             self._join(tape, filter, command.modifiers, place, command.ref)
@@ -467,20 +479,6 @@ class Connection:
             group.discard(self)
             if not group:
                 del self._node.connections[self._key_id]
-
-
-async def tick_for_ever(node: Node) -> None:
-    """Visit every connection about once a second, a tenth of them at a time, so that no turn is long."""
-    while True:
-        for part in range(10):
-            await asyncio.sleep(0.1)
-            now_s = _now_s()
-            node.hub.hold(not node.trusted)
-            for connection in node.every_connection()[part::10]:
-                try:
-                    connection.tick(now_s)
-                except Exception as error:  # One dead socket must not end the care for all others.
-                    connection.broken(error)
 
 
 def _ref(ref: object) -> dict[str, object]:
