@@ -16,7 +16,7 @@ import msgspec
 
 from catalyst_signals.changes import Changes
 from catalyst_signals.errors import CatalystError, IdConflict, IdTaken, NotFound, PositionTooOld, RangeUntrusted
-from catalyst_signals.events import Batch, Event, Frame, Refused, now_us, parse_iso
+from catalyst_signals.events import Batch, Event, Extent, Frame, Refused, now_us, parse_iso
 from catalyst_signals.modifiers import NEVER, life_of, may_expire
 from catalyst_signals.publish import Publisher
 from catalyst_signals.stores import Store
@@ -34,6 +34,14 @@ PAGE_EVENTS = 256
 READ_DUTY = 0.3  # Of one core: readers who come back after a restart are more urgent.
 
 
+class Place(msgspec.Struct):
+    """Up to where a channel is folded, and what is pending there; the hash tells whether it is still that log."""
+
+    seq: int
+    hash8: str
+    ends: dict[str, int] = {}
+
+
 class Expirer:
     """The signals of one process's channels that will end by themselves."""
 
@@ -44,13 +52,13 @@ class Expirer:
         self._publisher = publisher
         self._ends_us: dict[tuple[str, str], int] = {}
         self._due: list[tuple[int, str, str]] = []  # A heap; what `_ends_us` says otherwise is no longer so.
-        self._read: dict[str, int] = {}  # How far each channel is folded without a hole.
-        self._anew: set[str] = set()
+        self._read: dict[str, tuple[int, str]] = {}  # How far each channel is folded without a hole: seq and hash8.
+        self._anew: dict[str, None] = {}  # Channels to be read again, in order.
 
     def fold(self, frame: Frame) -> None:
         """Take in an event of any channel, in any order."""
-        if self._read.get(frame.channel) == frame.seq - 1:
-            self._read[frame.channel] = frame.seq
+        if self._read.get(frame.channel, (-1, ""))[0] == frame.seq - 1:
+            self._read[frame.channel] = (frame.seq, frame.hash8)
         if may_expire(frame):
             life = life_of(frame)
             if life.ends_us != NEVER:
@@ -77,49 +85,67 @@ class Expirer:
         Raises:
             StoreUnavailable: safe to try again.
         """
-        kept = await self._store.kept(EXPIRY, channel)
-        for id, ends_us in (msgspec.json.decode(kept.state) if kept.state else {}).items():
-            self._remember(channel, id, ends_us)
         extent = (await self._store.extents([channel]))[channel]
-        self._read[channel] = max(min(kept.seq, extent.newest), extent.first - 1)
+        place = await self._kept(channel, extent)
+        for id, ends_us in place.ends.items():
+            self._remember(channel, id, ends_us)
+        self._read[channel] = (place.seq, place.hash8)
         while events := await self._page(channel):
             began_s = time.perf_counter()
             for event in events:
                 if b'"expires_at"' in event.body:
                     self.fold(frame_of(event))
-            self._read[channel] = max(self._read[channel], events[-1].seq)
+            last = (events[-1].seq, events[-1].hash[:4].hex())
+            self._read[channel] = max(self._read[channel], last)
             await asyncio.sleep((time.perf_counter() - began_s) * (1 / READ_DUTY - 1))
+
+    async def _kept(self, channel: str, extent: Extent) -> Place:
+        """The kept place, if it is one of this log; else its beginning: a rewind may have been noticed late."""
+        kept = await self._store.kept(EXPIRY, channel)
+        try:
+            place = msgspec.json.decode(kept.state, type=Place)
+        except msgspec.DecodeError:  # There is none yet, or it is another version's.
+            return Place(extent.first - 1, "")
+        known = place.seq >= extent.first - 1 and place.hash8 == await self._hash8_at(channel, place.seq, extent)
+        return place if known else Place(extent.first - 1, "")
+
+    async def _hash8_at(self, channel: str, seq: int, extent: Extent) -> str:
+        if seq == extent.first - 1:
+            return extent.hash_before[:4].hex()
+        events = await self._store.read(channel, seq - 1, 1)
+        return events[0].hash[:4].hex() if events and events[0].seq == seq else ""
 
     async def _page(self, channel: str) -> list[Event]:
         while True:
             try:
-                return await self._reader.read(channel, self._read[channel], PAGE_EVENTS)
+                return await self._reader.read(channel, self._read[channel][0], PAGE_EVENTS)
             except PositionTooOld as error:
-                self._read[channel] = error.extra["first"] - 1
+                self._read[channel] = (error.extra["first"] - 1, "")
             except RangeUntrusted as error:
-                self._read[channel] = error.extra["resume_after"]
+                self._read[channel] = (error.extra["resume_after"], "")
 
     async def keep(self, channel: str, every: int = 1) -> None:
         """Move the kept place, if there is something to move it over."""
-        kept, seq = await self._store.kept(EXPIRY, channel), self._read.get(channel, 0)
-        if seq >= kept.seq + every:
-            state = {id: ends_us for (name, id), ends_us in self._ends_us.items() if name == channel}
-            await self._store.keep(EXPIRY, channel, seq, msgspec.json.encode(state), was=kept.seq)
+        kept = await self._store.kept(EXPIRY, channel)
+        seq, hash8 = self._read.get(channel, (0, ""))
+        if seq >= kept.seq + every and hash8:
+            ends = {id: ends_us for (name, id), ends_us in self._ends_us.items() if name == channel}
+            await self._store.keep(
+                EXPIRY, channel, seq, msgspec.json.encode(Place(seq, hash8, ends)), was=kept.seq
+            )  # fmt: skip
 
     def jumped(self, channel: str) -> None:
         """A channel goes on elsewhere: what was known of it has to be read again, from the place the log has kept."""
-        self._anew.add(channel)
+        self._anew[channel] = None
 
     async def run(self, channels: Iterable[str]) -> None:
         """Learn what is pending in these channels, then end what is due, for ever."""
-        for channel in channels:
-            while not await self._began(channel):
-                await asyncio.sleep(LOOK_S)
+        self._anew.update(dict.fromkeys(channels))
         while True:
-            await asyncio.sleep(LOOK_S)
             for channel in list(self._anew):
                 if await self._began(channel):
-                    self._anew.discard(channel)
+                    self._anew.pop(channel, None)
+            await asyncio.sleep(LOOK_S)
             while due := self._take_due(now_us()):
                 await self._end(due)
 

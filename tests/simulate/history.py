@@ -90,6 +90,7 @@ class Log:
         text = frame_of(event).text
         doc = msgspec.json.decode(text)
         doc.pop("was", None)
+        doc.setdefault("data", {})
         before = self.signals.setdefault(signal_id(event.id), [])
         fact = Fact(event, text, [doc, *(before[-1].docs if before else ())], erasure=erasure)
         if event.type.startswith("signal.") and not fact.ends:
@@ -202,7 +203,9 @@ class Log:
                 yield f"{says} expired before its time"
             if fact.data.get("instrument") != before.data.get("instrument"):
                 yield f"{says} has another instrument"
-            if msgspec.json.decode(fact.event.body).get("was") != _was(fact):
+            if not fact.event.body:
+                yield f"{says} says nothing"
+            elif msgspec.json.decode(fact.event.body).get("was") != _was(fact):
                 yield f"{says} tells another past than the log"
 
 

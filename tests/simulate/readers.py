@@ -460,7 +460,7 @@ class Reader:
             case PositionTooOld():
                 go_on = error.extra["first"] - 1
             case PositionAhead():
-                go_on = error.extra["head"]
+                go_on = error.extra.get("resume_after", error.extra["head"])
             case _:
                 self.refusals.append(f"{self.name}: {error.as_dict()}")
                 return

@@ -17,6 +17,8 @@ from catalyst_signals.pages import Page
 from catalyst_signals.publish import Publisher
 from catalyst_signals.tape import Peer, Subscriber, Tape
 
+from .virtual import InOrder
+
 if TYPE_CHECKING:
     from .world import World
 
@@ -211,6 +213,12 @@ class WatchedHub(Hub):
         super().__init__(fetch, find, **kwargs)
         self._world = world
         self.pager = WatchedPager(world, fetch, find)
+
+    def open(self, channel: str, epoch: str, tip: int, tip8: str) -> Tape:
+        """With an order where there is none."""
+        tape = super().open(channel, epoch, tip, tip8)
+        tape.subscribers, tape.waiters = InOrder(), InOrder()  # type: ignore[assignment]
+        return tape
 
     def offer(self, frame: Frame) -> None:
         """Whether the ring lets go."""

@@ -155,7 +155,7 @@ def _judge_told(history: History, name: str, life: Life, told: Told) -> Complain
     if isinstance(error, EpochChanged):
         low, high = error.extra["void"]
     elif isinstance(error, PositionAhead):
-        low, high = error.extra["head"] + 1, seq
+        low, high = error.extra.get("void", (error.extra["head"] + 1, seq))
     else:
         yield f"{says}, which says nothing"
         return

@@ -33,6 +33,18 @@ class Process:
         self.held: deque[asyncio.Handle] = deque()
 
 
+class InOrder(dict[Any, None]):
+    """A set that is walked in the order in which things came, and so the same way in every run."""
+
+    def add(self, thing: Any) -> None:
+        """As a set's."""
+        self[thing] = None
+
+    def discard(self, thing: Any) -> None:
+        """As a set's."""
+        self.pop(thing, None)
+
+
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs callbacks in order, timers by their time; `time()` is virtual."""
 

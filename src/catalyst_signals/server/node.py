@@ -19,6 +19,7 @@ from catalyst_signals.errors import (
     Draining,
     Forbidden,
     InvalidFilter,
+    PositionTooOld,
     RangeUntrusted,
     Unauthenticated,
     Unavailable,
@@ -230,6 +231,7 @@ class Node:
         if after is not None and hash8 is not None and known8 is None and standing.first <= after <= standing.head:
             known8 = await self._hash8_at(tape, after)
             check_goes_on(tape)
+            standing = self.standing(tape)
         seq = resume(standing, after=after, epoch=epoch, hash8=hash8, known8=known8)
         return seq, standing.epoch_at(seq), known8
 
@@ -237,6 +239,9 @@ class Node:
         """The hash8 of an event; one that is not what was written itself is known by the event that follows it."""
         try:
             page = await self.hub.pager.page(tape, seq - 1)
+        except PositionTooOld:  # Dropped meanwhile; if it was the last to go, its hash is still known.
+            await self.follower.poll()
+            return self.standing(tape).hash8_at(seq)
         except RangeUntrusted as refusal:
             if refusal.extra["resume_after"] != seq:
                 raise
