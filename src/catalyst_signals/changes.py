@@ -51,6 +51,7 @@ class Present:
 
     owner: str
     known: Known
+    body: bytes
     doc: Doc
 
     @property
@@ -80,7 +81,7 @@ class Changes:
             NotFound: no signal has this id, or retention dropped all of it.
         """
         known = await self._known(channel, id)
-        events = [await self._event(channel, each) for each in known]
+        events = [await self._event(channel, id, each) for each in known]
         found = [event for event in events if event is not None]
         if not found or not found[0].type.startswith("signal."):
             raise NotFound("there is no signal of that id", field="id", got=id)
@@ -93,10 +94,10 @@ class Changes:
             NotFound: there is none, or what it said is gone.
         """
         known = await self._known(channel, id)
-        event = await self._event(channel, known[-1])
+        event = await self._event(channel, id, known[-1])
         if event is None or not event.body or not event.type.startswith("signal."):
             raise NotFound("there is no signal of that id, or what it said was erased or dropped", field="id", got=id)
-        return Present(known[0].subject, known[-1], frame_of(event).doc)
+        return Present(known[0].subject, known[-1], event.body, frame_of(event).doc)
 
     async def _known(self, channel: str, id: str) -> list[Known]:
         ids = [event_id(id, version) for version in range(1, VERSIONS_MAX + 2)]
@@ -106,12 +107,12 @@ class Changes:
             raise NotFound("there is no signal of that id", field="id", got=id)
         return known
 
-    async def _event(self, channel: str, known: Known) -> Event | None:
+    async def _event(self, channel: str, id: str, known: Known) -> Event | None:
         try:
             events = await self._store.read(channel, known.seq - 1, 1)
         except PositionTooOld:
             return None
-        if not events:
+        if not events or events[0].id != event_id(id, known.version):  # The log may have been rewound meanwhile.
             raise StoreUnavailable("this version is being stored; try again")
         (event,) = events
         wrong = wrong_with(event)
@@ -158,7 +159,9 @@ class Changes:
         """The present version as if it were published again: a duplicate."""
         known = present.known
         id = event_id(present.doc["id"], known.version)
-        draft = Draft(type=present.doc["type"], id=id, body=b"", draft_hash=known.draft_hash, version=known.version)
+        draft = Draft(
+            type=present.doc["type"], id=id, body=present.body, draft_hash=known.draft_hash, version=known.version
+        )
         return await self._publisher.publish(Batch(channel=channel, subject=known.subject, drafts=[draft]))
 
     # -- publishing ---------------------------------------------------------------------------------------------------

@@ -53,11 +53,15 @@ class Expirer:
         self._ends_us: dict[tuple[str, str], int] = {}
         self._due: list[tuple[int, str, str]] = []  # A heap; what `_ends_us` says otherwise is no longer so.
         self._read: dict[str, tuple[int, str]] = {}  # How far each channel is folded without a hole: seq and hash8.
+        self._top: dict[
+            str, int
+        ] = {}  # The newest that was folded: above a hole, what is pending is newer than `_read`.
         self._anew: dict[str, None] = {}  # Channels to be read again, in order.
 
     def fold(self, frame: Frame) -> None:
         """Take in an event of any channel, in any order."""
-        if self._read.get(frame.channel, (-1, ""))[0] == frame.seq - 1:
+        self._top[frame.channel] = max(frame.seq, self._top.get(frame.channel, 0))
+        if frame.prev8 == self._read.get(frame.channel, (0, ""))[1]:
             self._read[frame.channel] = (frame.seq, frame.hash8)
         if may_expire(frame):
             life = life_of(frame)
@@ -101,13 +105,14 @@ class Expirer:
 
     async def _kept(self, channel: str, extent: Extent) -> Place:
         """The kept place, if it is one of this log; else its beginning: a rewind may have been noticed late."""
+        beginning = Place(extent.first - 1, extent.hash_before[:4].hex())
         kept = await self._store.kept(EXPIRY, channel)
         try:
             place = msgspec.json.decode(kept.state, type=Place)
         except msgspec.DecodeError:  # There is none yet, or it is another version's.
-            return Place(extent.first - 1, "")
+            return beginning
         known = place.seq >= extent.first - 1 and place.hash8 == await self._hash8_at(channel, place.seq, extent)
-        return place if known else Place(extent.first - 1, "")
+        return place if known else beginning
 
     async def _hash8_at(self, channel: str, seq: int, extent: Extent) -> str:
         if seq == extent.first - 1:
@@ -128,7 +133,7 @@ class Expirer:
         """Move the kept place, if there is something to move it over."""
         kept = await self._store.kept(EXPIRY, channel)
         seq, hash8 = self._read.get(channel, (0, ""))
-        if seq >= kept.seq + every and hash8:
+        if seq >= kept.seq + every and hash8 and self._top.get(channel, 0) <= seq:
             ends = {id: ends_us for (name, id), ends_us in self._ends_us.items() if name == channel}
             await self._store.keep(
                 EXPIRY, channel, seq, msgspec.json.encode(Place(seq, hash8, ends)), was=kept.seq
@@ -143,8 +148,9 @@ class Expirer:
         self._anew.update(dict.fromkeys(channels))
         while True:
             for channel in list(self._anew):
-                if await self._began(channel):
-                    self._anew.pop(channel, None)
+                self._anew.pop(channel)  # First: it may jump again while we read.
+                if not await self._began(channel):
+                    self._anew[channel] = None
             await asyncio.sleep(LOOK_S)
             while due := self._take_due(now_us()):
                 await self._end(due)

@@ -98,7 +98,9 @@ class Hub:
 
     def forget(self, channel: str, seqs: Iterable[int]) -> None:
         """These events were erased: what is at hand of their channel goes and is read anew; the gate knows the rest."""
-        tape = self.tapes[channel]
+        tape = self.tapes.get(channel)
+        if tape is None:
+            return
         self._rings.empty(tape)
         self.pager.forget(tape)
         tape.erased.update(seq for seq in seqs if seq > tape.tip)

@@ -233,7 +233,10 @@ def resume(log: Standing, *, after: int | None, epoch: str | None, hash8: str | 
     if epoch is not None and epoch != log.epoch:
         _check_older(log, epoch, after, same=hash8 is not None and hash8 == known8)
     if after > log.head:
-        raise PositionAhead(f"the log ends at {log.head}", field="after", got=after, head=log.head, epoch=log.epoch)
+        # Who knows this epoch and a hash was given what is not in this log any more; nobody knows from where on.
+        again = {"void": [1, after], "resume_after": log.first - 1} if epoch == log.epoch and hash8 is not None else {}
+        said = f"the log ends at {log.head}" + (": it was rewound; start again" if again else "")
+        raise PositionAhead(said, field="after", got=after, head=log.head, epoch=log.epoch, **again)
     _check_void(log, after)
     if after < log.first - 1:
         raise PositionTooOld(field="after", got=after, first=log.first, last=log.head, epoch=log.epoch)

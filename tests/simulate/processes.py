@@ -29,7 +29,7 @@ from .faults import FaultyBroker, StoreLine
 from .history import Erasure
 from .readers import filter_of
 from .sightings import WatchedFollower, WatchedHub, WatchedPublisher
-from .virtual import InOrder, Process
+from .virtual import Process
 
 if TYPE_CHECKING:
     from .world import World
@@ -106,7 +106,6 @@ class ServerProcess(Process):
         expirer = Expirer(store, follower.reader, self.node.changes, publisher)
         follower.fold(None, expirer.fold)
         follower.watch(expirer.jumped)
-        expirer._anew = InOrder()  # type: ignore[assignment]
         if hasattr(follower, "jumped"):
             follower.jumped(expirer.again)
         vital(expirer.run(list(world.channels)))

@@ -53,6 +53,7 @@ def test_a_good_position_resumes_exactly(
         (51, None, None, EpochChanged, {"void": [51, 1_000_050], "resume_after": 1_000_050}),
         (1_000_061, "new", None, PositionAhead, {"head": 1_000_060}),
         (1_000_061, None, None, PositionAhead, {"head": 1_000_060}),
+        (1_000_061, "new", "x", PositionAhead, {"head": 1_000_060, "void": [1, 1_000_061], "resume_after": 10}),
         (9, None, None, PositionTooOld, {"first": 11}),
     ],
 )

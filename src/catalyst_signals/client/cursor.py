@@ -124,6 +124,8 @@ class Cursor:
                 void, resume_after = (said["void"][0], said["void"][1]), said["resume_after"]
             case PositionTooOld() if "first" in said:
                 void, resume_after = (self._seq + 1, said["first"] - 1), said["first"] - 1
+            case PositionAhead() if "void" in said and "resume_after" in said:
+                void, resume_after = (said["void"][0], said["void"][1]), said["resume_after"]
             case PositionAhead() if "head" in said:
                 void, resume_after = (said["head"] + 1, self._seq), said["head"]
             case _:
