@@ -145,11 +145,11 @@ class Changes:
             present = await self.present(channel, id)
             _check_change(present, author, if_version)
             draft = make(present.doc)
-            if draft is None:
-                return await self._again(channel, present)
-            if draft.version > VERSIONS_MAX and draft.type not in ENDINGS:
+            if draft is not None and draft.version > VERSIONS_MAX and draft.type not in ENDINGS:
                 raise Conflict(f"a signal has at most {VERSIONS_MAX} versions; cancel it and publish another", got=id)
             try:
+                if draft is None:
+                    return await self._again(channel, present)
                 return await self._publisher.publish(Batch(channel=channel, subject=author.subject, drafts=[draft]))
             except (IdConflict, IdTaken):
                 continue  # Somebody was first: look again.

@@ -186,7 +186,7 @@ class Follower:
             StoreUnavailable: nothing was learned.
         """
         asked_s = asyncio.get_running_loop().time()
-        tips = {channel: tape.tip for channel, tape in self._hub.tapes.items()}
+        tips = {channel: (tape.tip, tape.tip8) for channel, tape in self._hub.tapes.items()}
         extents = await self._store.extents()
         if self.confirmed_s is None or asked_s >= self.confirmed_s:
             self.extents, self.confirmed_s = self.extents | extents, asked_s
@@ -198,8 +198,8 @@ class Follower:
             if tape is None:
                 with suppress(PositionTooOld):  # Retention is quicker than this poll; the next one finds it so.
                     await self._open(extent)
-            elif tape.stopped is None and not _reaches(extent, tips.get(channel, 0)):
-                self._stop(tape, f"the store no longer has event {tips[channel]}")
+            elif tape.stopped is None and channel in tips and not _reaches(extent, *tips[channel]):
+                self._stop(tape, f"the store no longer has event {tips[channel][0]}")
             elif extent.newest > tape.tip:
                 self.fill(tape)
 
@@ -256,8 +256,10 @@ def _outdated(tape: Tape, frame: Frame) -> bool:
     return frame.seq in tape.erased and not frame.erased
 
 
-def _reaches(extent: Extent, tip: int) -> bool:
-    """Whether a log still goes as far as `tip`, and not with a void in its place."""
+def _reaches(extent: Extent, tip: int, tip8: str) -> bool:
+    """Whether a log still goes as far as `tip`, and not with a void or, at its very end, another event in its place."""
+    if tip == extent.newest and extent.durable == extent.last:
+        return extent.hash_last[:4].hex() == tip8
     return extent.last >= tip and next_seq(extent.epochs, tip - 1) == tip
 
 

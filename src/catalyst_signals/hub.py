@@ -14,7 +14,7 @@ from collections import deque
 from collections.abc import Callable, Iterable
 from functools import partial
 
-from catalyst_signals.errors import CatalystError
+from catalyst_signals.errors import CatalystError, HistoryRewritten
 from catalyst_signals.events import Frame, now_us
 from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import Modifiers, Reason, total
@@ -358,7 +358,7 @@ class Hub:
         for _ in range(len(self._ready)):
             subscriber = self._ready.popleft()
             subscriber.queued = False
-            if _is_current(subscriber) and not subscriber.peer.paused:
+            if subscriber.is_current and not subscriber.peer.paused:
                 self._step(subscriber)
             if self._clock() > until:
                 return
@@ -370,7 +370,7 @@ class Hub:
         elif subscriber.judged == tape.done:
             self._arrive(subscriber)
         else:
-            at = _reads_at(subscriber)
+            at = subscriber.reads_at
             page = self.pager.at_hand(tape, at)
             if page is None:
                 self.pager.read(tape, at, lambda result: self._paged(subscriber, at, result))
@@ -383,6 +383,9 @@ class Hub:
         if tape.next_done is not None:
             tape.ahead.append(subscriber)
             return
+        if subscriber.hash8 not in (None, tape.done8):
+            self._rewritten(subscriber)
+            return
         subscriber.survey = None
         subscriber.group.compact()
         subscriber.group.enter(subscriber, self._route(subscriber.peer))
@@ -392,11 +395,17 @@ class Hub:
                 self.gather(subscriber.peer, position_message(self.place(subscriber)))
             self.gather(subscriber.peer, message({"type": "live", "channel": tape.channel, "at": tape.done}))
 
+    def _rewritten(self, subscriber: Subscriber) -> None:
+        """A cursor joins by hash, as the gate does: it may have read what was taken back before its tape was there."""
+        self.pager.forget(subscriber.tape)
+        self.leave(subscriber)
+        subscriber.peer.listener.ended(subscriber, HistoryRewritten())
+
     def _paged(self, subscriber: Subscriber, at: int, result: PageOrError) -> None:
         """What comes after `at`, for a cursor that may have moved since it asked."""
-        if not _is_current(subscriber) or subscriber.slot is not None:
+        if not subscriber.is_current or subscriber.slot is not None:
             return
-        if at != _reads_at(subscriber):
+        if at != subscriber.reads_at:
             self._enqueue(subscriber)  # It asked twice, and the other answer was first.
         elif isinstance(result, CatalystError):
             self.leave(subscriber)
@@ -405,6 +414,9 @@ class Hub:
             self._serve(subscriber, result)
 
     def _serve(self, subscriber: Subscriber, page: Page) -> None:
+        if subscriber.hash8 not in (None, page.hash8_before(subscriber.judged)):
+            self._rewritten(subscriber)
+            return
         if subscriber.modifiers.looks_around and self._looks_ahead(subscriber, page):
             return
         cut = page.cut(subscriber, now_us())
@@ -431,7 +443,7 @@ class Hub:
                 return True
         if subscriber.modifiers.ended == "hold" and page.known_through < subscriber.head > subscriber.judged:
             at = subscriber.judged
-            self.pager.look_up(tape, page, lambda: self._paged(subscriber, at, page))
+            self.pager.look_up(tape, page, lambda result: self._paged(subscriber, at, result))
             return True
         return False
 
@@ -481,17 +493,6 @@ class Hub:
     async def close(self) -> None:
         """Stop reading; nobody is served after this."""
         await self.pager.close()
-
-
-def _reads_at(subscriber: Subscriber) -> int:
-    """After which seq a cursor needs a page: where it stands, or as far as it looked ahead."""
-    survey = subscriber.survey
-    looking = survey is not None and not survey.complete and subscriber.judged < survey.until
-    return survey.at if survey is not None and looking else subscriber.judged
-
-
-def _is_current(subscriber: Subscriber) -> bool:
-    return subscriber.peer.subscribers.get(subscriber.tape.channel) is subscriber
 
 
 def _closed(data: bytes) -> None:

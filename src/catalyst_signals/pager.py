@@ -128,12 +128,12 @@ class Pager:
                 return error
             await asyncio.sleep(RETRY_S)
 
-    def look_up(self, tape: Tape, page: Page, then: Callable[[], None]) -> None:
-        """Learn which events of a page are signals that a later version replaces, as of now."""
+    def look_up(self, tape: Tape, page: Page, then: Then) -> None:
+        """Learn which events of a page are signals that a later version replaces, as of now; `then` gets the page."""
         self._start(self._look_up(tape, page, then))
 
-    async def _look_up(self, tape: Tape, page: Page, then: Callable[[], None]) -> None:
-        through = tape.done
+    async def _look_up(self, tape: Tape, page: Page, then: Then) -> None:
+        through, known_for = tape.done, self._forgotten
         lives = {frame.seq: life for frame in page.frames if (life := life_of(frame)).version}
         following = {event_id(life.id, life.version + 1): seq for seq, life in lives.items()}
         for frame in page.frames:
@@ -146,7 +146,10 @@ class Pager:
             except Unavailable as error:
                 log.warning("versions could not be looked up, trying again", extra={"reason": str(error)})
                 await asyncio.sleep(RETRY_S)
-        then()
+        if self._forgotten == known_for:
+            then(page)
+        else:  # Something in it may have been erased while we asked.
+            self.read(tape, page.frames[0].seq - 1, then)
 
     def forget(self, tape: Tape) -> None:
         """Its history is not what we read any more, nor what is being read."""

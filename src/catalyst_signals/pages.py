@@ -101,6 +101,10 @@ class Page:
             return "ended"
         return "replaced" if subscriber.survey is not None and subscriber.survey.replaces(frame) else None
 
+    def hash8_before(self, after: int) -> str:
+        """The hash8 that whoever stands at `after` must have, to go on with what follows in this page."""
+        return self.frames[bisect_right(self._seqs, after)].prev8
+
     def matching(self, group: Group, tape: Tape) -> list[Frame]:
         """The frames a group wants."""
         return [self.frames[i] for i in self._hits_of(group, tape)]

@@ -252,9 +252,14 @@ def _check_void(log: Standing, after: int) -> None:
     """Nobody was ever given a place within a void by this log; its end is what we tell to resume after."""
     for epoch in log.epochs:
         if epoch.last_before < after < epoch.first - 1:
-            raise EpochChanged(
-                void=[epoch.last_before + 1, epoch.first - 1], resume_after=epoch.first - 1, epoch=log.epoch
-            )
+            raise _void_before(epoch, log)
+
+
+def _void_before(epoch: Epoch, log: Standing) -> EpochChanged:
+    """What was given out before an epoch and is not in the log: from where all agree up to the epoch's first."""
+    agreed = epoch.agreed
+    go_on = agreed if agreed < epoch.last_before else epoch.first - 1
+    return EpochChanged(void=[agreed + 1, epoch.first - 1], resume_after=max(go_on, log.first - 1), epoch=log.epoch)
 
 
 def _check_older(log: Standing, epoch: str, after: int, *, same: bool) -> None:
@@ -272,9 +277,5 @@ def _check_older(log: Standing, epoch: str, after: int, *, same: bool) -> None:
             resume_after=log.first - 1,
             epoch=log.epoch,
         )
-    agreed = successor.agreed
-    if after > agreed and not (same and after <= successor.last_before):
-        go_on = agreed if agreed < successor.last_before else successor.first - 1
-        raise EpochChanged(
-            void=[agreed + 1, successor.first - 1], resume_after=max(go_on, log.first - 1), epoch=log.epoch
-        )
+    if after > successor.agreed and not (same and after <= successor.last_before):
+        raise _void_before(successor, log)

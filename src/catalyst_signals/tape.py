@@ -131,6 +131,19 @@ class Subscriber:
         self.queued = False
         self.told_live = False
 
+    @property
+    def is_current(self) -> bool:
+        """Whether this still is its connection's subscription of that channel."""
+        return self.peer.subscribers.get(self.tape.channel) is self
+
+    @property
+    def reads_at(self) -> int:
+        """After which seq a cursor needs a page: where it stands, or as far as it looked ahead."""
+        survey = self.survey
+        if survey is None or survey.complete or self.judged >= survey.until:
+            return self.judged
+        return survey.at
+
     def hold(self, held: Sequence[tuple[int, Reason]]) -> None:
         """Count what a cursor is past without getting it, and remember why."""
         self.held = total(self.held, Counter(reason for _, reason in held))

@@ -89,10 +89,11 @@ class Log:
     def _learn(self, event: Event, erasure: Erasure | None) -> None:
         text = frame_of(event).text
         doc = msgspec.json.decode(text)
-        doc.pop("was", None)
+        was = doc.pop("was", [])
         doc.setdefault("data", {})
-        before = self.signals.setdefault(signal_id(event.id), [])
-        fact = Fact(event, text, [doc, *(before[-1].docs if before else ())], erasure=erasure)
+        known = self.signals.setdefault(signal_id(event.id), [])
+        before = [fact for fact in known if fact.event.version < event.version]
+        fact = Fact(event, text, [doc, *(before[-1].docs if before else _orphaned(doc, was))], erasure=erasure)
         if event.type.startswith("signal.") and not fact.ends:
             named = doc["data"].get("instrument") or {}
             fact.instrument = " ".join(str(named.get(part)) for part in ("symbol", "venue", "mic"))
@@ -100,7 +101,7 @@ class Log:
                 fact.ends_us = parse_iso(doc["data"]["expires_at"]) or NEVER
         if before:
             before[-1].next = fact
-        before.append(fact)
+        known.append(fact)
         self.facts.append(fact)
 
     @property
@@ -152,6 +153,10 @@ class Log:
         known = epoch is None or (epoch in {each.name for each in self.epochs} and seq <= ends.get(epoch, NEVER))
         return known and not any(each.last_before < seq < each.first - 1 for each in self.epochs)
 
+    def has_all(self, id: str) -> bool:
+        """Whether no version of a signal was taken back from under a later one; that is judged where it is no fault."""
+        return [fact.event.version for fact in self.signals[id]] == list(range(1, len(self.signals[id]) + 1))
+
     def wanted(self, filter: Filter, after: int, through: int) -> list[Fact]:
         """What `filter` wants of the events after `after` up to `through`."""
         found = self._matching.get(filter)
@@ -188,11 +193,10 @@ class Log:
         return seq
 
     def _version_faults(self, id: str, facts: list[Fact]) -> Complaints:
-        numbers = [fact.event.version for fact in facts]
-        if numbers != list(range(1, len(facts) + 1)):
+        if not self.has_all(id):
             if self.rewound:
                 return  # A change was under way when what it changes was taken back.
-            yield f"log {self.channel}: the versions of {id} are {numbers}"
+            yield f"log {self.channel}: the versions of {id} are {[fact.event.version for fact in facts]}"
         for before, fact in pairwise(facts):
             says = f"log {self.channel}: {id} at {fact.seq}"
             if fact.event.id != event_id(id, fact.event.version):
@@ -205,8 +209,16 @@ class Log:
                 yield f"{says} has another instrument"
             if not fact.event.body:
                 yield f"{says} says nothing"
-            elif msgspec.json.decode(fact.event.body).get("was") != _was(fact):
+            elif not self.rewound and msgspec.json.decode(fact.event.body).get("was") != _was(fact):
                 yield f"{says} tells another past than the log"
+
+
+def _orphaned(doc: dict[str, Any], was: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """What the versions said that a rewind took back from under a change; nobody else can tell."""
+    data = doc["data"]
+    said = [{name: value for name, value in (data | each["data"]).items() if value is not None} for each in was]
+    docs = [doc | each | {"version": at + 1, "data": said[at]} for at, each in enumerate(was)]
+    return docs[::-1]
 
 
 def _was(fact: Fact) -> list[dict[str, Any]]:
@@ -244,7 +256,8 @@ class History:
     def faults(self, restored: set[int]) -> Complaints:
         """Those of the present log; and whether a number was used twice, which only the unseen can do: `restored` has
         the times of the rewinds that somebody made on purpose."""
-        self.final.rewound = any(log.until_us not in restored for log in self.lost)
+        for log in self.logs:
+            log.rewound = any(each.until_us not in restored for each in self.lost)
         yield from self.final.faults()
         for log in self.lost:
             if log.until_us in restored:

@@ -126,7 +126,7 @@ def _judge_offer(offer: Offer, contested: bool, alone: Sequence[Draft], history:
     logs = history.logs if history is not None else []
     for log in logs:
         own = [draft.id in log.places for draft in alone]
-        if any(own) and not all(own):
+        if any(own) and not all(own) and not log.rewound:  # A change may bring back the one that it changes.
             yield f"{name}: part of it is in the log"
         sure = [error for error, at_us in offer.refused if not _too_late(offer.batch, error, at_us, history)]
         if sure and any(own) and len(logs) == 1:
@@ -210,7 +210,7 @@ def _judge_changes(case: Case) -> Complaints:
     for channel, history in case.histories.items():
         for log in history.logs:
             for id, facts in log.signals.items():
-                for before, fact in pairwise(facts):
+                for before, fact in pairwise(facts if log.has_all(id) else ()):
                     if not _is_wanted(log, before, fact, wanted.get((channel, id), ())):
                         yield f"log {channel}: {fact.event.type} of {id} at {fact.seq} is not what anybody asked for"
         if not history.final.rewound:  # Else it may have been taken for a retry of what was taken back meanwhile.
@@ -294,5 +294,7 @@ def _judge_expiry(case: Case) -> Complaints:
         kept = max(history.firsts)
         for id, facts in history.final.signals.items():
             last = facts[-1]
+            if not history.final.has_all(id):
+                continue
             if last.ends_us < case.rest_us - LATE_US and last.erasure is None and last.seq >= kept:
                 yield f"log {channel}: {id} at {last.seq} is over, and nobody ended it"

@@ -27,7 +27,7 @@ from catalyst_signals.wire import frame_of
 
 from .faults import FaultyBroker, StoreLine
 from .history import Erasure
-from .readers import filter_of
+from .interests import filter_of
 from .sightings import WatchedFollower, WatchedHub, WatchedPublisher
 from .virtual import Process
 

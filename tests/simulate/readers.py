@@ -7,7 +7,6 @@ Law: what a person was told goes to the judge as it came; a person never repairs
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -22,9 +21,8 @@ from catalyst_signals.errors import (
     UnknownChannel,
     from_dict,
 )
-from catalyst_signals.filters import Filter, parse
 
-from .judge import Offer
+from .interests import Asked, Interest, Link, Said
 from .publishers import Publisher
 from .stretches import PLAIN, Life, Mark, Moment, Step, Stretch, Told, Wish
 from .wires import Wire
@@ -32,82 +30,8 @@ from .wires import Wire
 if TYPE_CHECKING:
     from .world import World
 
-FILTERS = tuple(
-    parse(text)
-    for text in (
-        "",
-        "",
-        "symbol = ACME",
-        "symbol in (ACME, XYZ) and confidence >= 0.5",
-        "confidence >= 0.7",
-        "confidence < 0.4 or symbol = BTC",
-        "not symbol = NVDA",
-        "symbol = NVDA and confidence >= 0.3",
-        "tags contains_any (loud, news)",
-        "symbol = NOBODY",
-        "direction = short or tags contains_any (news)",
-    )
-)
-BY_TEXT = {filter.text: filter for filter in FILTERS}
 WHIMS = ("filter",) * 5 + ("stall", "stall", "cut", "cut", "move", "leave", "publish", "publish")
 MORE_WHIMS = (*WHIMS, "replay", "replay", "cut", "change")  # Where signals change, end, or are held back.
-
-
-def filter_of(source: object) -> Filter:
-    """Parsed once for all seeds."""
-    return BY_TEXT[str(source or "")]
-
-
-@dataclass
-class Interest:
-    """What a reader wants of a channel, and where it stands there, as the client library keeps it."""
-
-    channel: str
-    filter: Filter
-    place: int | None = None
-    epoch: str = ""
-    hash8: str | None = None  # Of the event at `place`, when a position said so.
-    top: int = 0  # The highest that was handed out, or that a place lies at.
-    wish: Wish = PLAIN
-    life: Life | None = None
-    stretch: Stretch | None = None  # On the present connection.
-    wanted: bool = True
-
-
-@dataclass
-class Asked:
-    """A `subscribe` or `unsubscribe` that is not answered yet."""
-
-    interest: Interest
-    filter: Filter
-    wish: Wish
-    where: dict[str, Any]
-    at_us: int
-    change: bool = False  # Only the filter is to be another one.
-
-    @property
-    def after(self) -> int | None:
-        """The place it named."""
-        after: int | None = self.where.get("after")
-        return after
-
-
-@dataclass
-class Said:
-    """A signal published over the socket and not answered yet."""
-
-    channel: str
-    signal: dict[str, Any]
-    offer: Offer
-
-
-@dataclass
-class _Link:
-    """One connection of a reader: what it asked and was not answered on it."""
-
-    wire: Wire
-    asked: dict[int, Asked] = field(default_factory=dict)
-    said: dict[int, Said] = field(default_factory=dict)
 
 
 class Reader:
@@ -120,7 +44,7 @@ class Reader:
         self.interests = {channel: self._interest(channel) for channel in channels}
         self.lives: list[Life] = []
         self.refusals: list[str] = []
-        self._link: _Link | None = None
+        self._link: Link | None = None
         self._pace_s = rng.choice((0.0005, 0.002, 0.02, 0.2))
         self._high = rng.choice((300, 1000, 4000))
         self._publisher = Publisher(world, name) if world.chance(0.5) else None
@@ -180,7 +104,7 @@ class Reader:
         if process is None or self._link is not None:
             return
         wire = Wire(world, process, self, high=self._high, low=self._high // 2, pace_s=self._pace_s)
-        self._link = _Link(wire)
+        self._link = Link(wire)
         world.note("%-8s connects to %s", self.name, process.name)
         process.accept(wire, self.name)
         for interest in self.interests.values():
@@ -208,15 +132,25 @@ class Reader:
             self._publish()
         elif what == "change" and self._publisher is not None:
             self._publisher.change()
-        elif what == "replay" and interest.wanted and interest.life is not None and interest.life.stretches:
-            where = {"after": world.rng.choice((0, interest.life.stretches[0].after))}
-            self._subscribe(interest, where if not world.rewinding else self._where(interest), after_s)
+        elif what == "replay":
+            self.replay(interest.channel, after_s)
         elif what == "leave":
             self._leave_or_return(interest, after_s)
         elif what == "move" and interest.wanted:
             self._take_up(interest, after_s)
         elif what == "filter":
             self._change_filter(interest, after_s)
+
+    def replay(self, channel: str, after_s: float = 0.0) -> None:
+        """From the beginning again; in a world that may go back only from where it stands."""
+        interest = self.interests.get(channel)
+        if self._link is None or interest is None or not interest.wanted or interest.life is None:
+            return
+        if self._world.rewinding or not interest.life.stretches:
+            self._take_up(interest, after_s)
+        else:
+            where = {"after": self._world.rng.choice((0, interest.life.stretches[0].after))}
+            self._subscribe(interest, where, after_s)
 
     def _leave_or_return(self, interest: Interest, after_s: float) -> None:
         interest.wanted = not interest.wanted
@@ -357,12 +291,12 @@ class Reader:
             interest.top = seq
             interest.life.handed.append((seq, text))
 
-    def _subscribed(self, link: _Link, content: dict[str, Any], written: Moment) -> None:
+    def _subscribed(self, link: Link, content: dict[str, Any], written: Moment) -> None:
         asked = link.asked.pop(content["ref"])
         interest, after, epoch = asked.interest, content["after"], content["epoch"]
         changed = interest.stretch is not None and asked.after is None
         if changed:
-            self._marked(interest, "subscribed", after, written, epoch)
+            self._marked(interest, "subscribed", after, written, epoch, hash8=content.get("hash"))
         self._close(interest)
         if interest.life is None or (asked.after is None and not changed):
             self._begin(interest, after)
@@ -373,7 +307,7 @@ class Reader:
         interest.life.stretches.append(stretch)
         interest.stretch = stretch
         if interest.place != after:
-            interest.place, interest.hash8 = after, asked.where.get("hash")
+            interest.place, interest.hash8 = after, content.get("hash", asked.where.get("hash"))
         interest.epoch = epoch
         interest.top = max(interest.top, after)
 
@@ -382,9 +316,10 @@ class Reader:
         self.lives.append(interest.life)
         interest.top = after
 
-    def _unsubscribed(self, link: _Link, content: dict[str, Any], written: Moment) -> None:
+    def _unsubscribed(self, link: Link, content: dict[str, Any], written: Moment) -> None:
         interest = link.asked.pop(content["ref"]).interest
-        self._marked(interest, "unsubscribed", content["complete_through"], written, content["epoch"])
+        place, hash8 = content["complete_through"], content.get("hash")
+        self._marked(interest, "unsubscribed", place, written, content["epoch"], hash8=hash8)
         self._close(interest)
 
     def _position(self, content: dict[str, Any], written: Moment) -> None:
@@ -414,7 +349,7 @@ class Reader:
         elif seq == interest.place and hash8 is not None:
             interest.hash8 = hash8
 
-    def _refused(self, link: _Link, content: dict[str, Any]) -> None:
+    def _refused(self, link: Link, content: dict[str, Any]) -> None:
         ref = content.get("ref")
         error = from_dict(content)
         said, asked = link.said.pop(ref, None), link.asked.pop(ref, None)
@@ -436,7 +371,7 @@ class Reader:
         else:
             self.refusals.append(f"{self.name}: {content}")
 
-    def _ended(self, link: _Link, interest: Interest, error: CatalystError) -> None:
+    def _ended(self, link: Link, interest: Interest, error: CatalystError) -> None:
         """The server gave up a subscription in the middle: what comes next cannot be had, or not now."""
         self._world.saw(f"a subscription was ended: {error.name}")
         self._close(interest)
@@ -480,11 +415,11 @@ class Reader:
         else:
             self._unanswered.append(said)
 
-    def _again(self, link: _Link, interest: Interest) -> None:
+    def _again(self, link: Link, interest: Interest) -> None:
         if self._link is link and interest.wanted:
             self._take_up(interest)
 
-    def _go_on(self, link: _Link, interest: Interest) -> None:
+    def _go_on(self, link: Link, interest: Interest) -> None:
         if interest.stretch is None and all(asked.interest is not interest for asked in link.asked.values()):
             self._again(link, interest)
 

@@ -18,6 +18,7 @@ from catalyst_signals.filters import Filter
 
 from .history import NEVER, Complaints, Fact, History, Log
 
+UNTOLD_US = 2_000_000  # So long a position may let one wait.
 STALE_US = 8_000_000  # So long after a rewind some process may not have noticed: its polls may fail several times.
 
 
@@ -160,7 +161,7 @@ def _judge_told(history: History, name: str, life: Life, told: Told) -> Complain
         yield f"{says}, which says nothing"
         return
     gone = [
-        [seq for seq, text in life.handed if (seq, text) not in log.texts and not low <= seq <= high]
+        [at for at, text in life.handed if at <= seq and (at, text) not in log.texts and not low <= at <= high]
         for log in history.present(told.asked_us)
     ]
     if all(gone):
@@ -181,7 +182,9 @@ def _judge_stretch(log: Log, name: str, stretch: Stretch) -> Complaints:
     for mark in stretch.marks:
         yield from _judge_mark(log, name, view, mark)
     if stretch.open and wanted and wanted[-1].seq > reached:
-        yield f"{name}: never got {_facts([fact for fact in wanted if fact.seq > reached])}"
+        never = [fact for fact in wanted if fact.seq > reached and not view.may_be_held(fact)]
+        if never:
+            yield f"{name}: never got {_facts(never)}"
 
 
 class _View:
@@ -200,7 +203,7 @@ class _View:
         self.came = [came[seq] for seq in order if seq in came]
         reached = stretch.reached()
         self.missing = [fact for fact in wanted if fact.seq not in got and fact.seq <= reached]
-        self.reasons = {fact.seq: self._reasons(fact) for fact in self.missing}
+        self.reasons = {fact.seq: self._reasons(fact, self.step(fact.seq).at) for fact in self.missing}
         self.lacking = [fact for fact in self.missing if not self.reasons[fact.seq]]
 
     def explained(self) -> str:
@@ -216,9 +219,13 @@ class _View:
         before = self.stretch.steps[at - 1].at if at else Moment(0, 0)
         return Step(seq, Moment(before.low, self.stretch.steps[at].at.high))
 
-    def _reasons(self, fact: Fact) -> set[str]:
+    def may_be_held(self, fact: Fact) -> bool:
+        """Whether the next position would say so of what nobody was told of yet."""
+        return bool(self._reasons(fact, Moment(fact.event.ts_us, self.log.facts[-1].event.ts_us + UNTOLD_US)))
+
+    def _reasons(self, fact: Fact, at: Moment) -> set[str]:
         """What can have held it; `erased` is no holding: from then on it matches nobody."""
-        wish, at = self.stretch.wish, self.step(fact.seq).at
+        wish = self.stretch.wish
         reasons = set()
         if fact.erasure is not None and fact.erasure.at_us <= at.high:
             reasons.add("erased")

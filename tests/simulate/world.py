@@ -22,10 +22,11 @@ from catalyst_signals.events import Batch
 from catalyst_signals.server import stream
 
 from .faults import Ether, FaultyStore, Weather
+from .interests import FILTERS
 from .judge import Case, Change, Offer, judge
 from .processes import ServerProcess, Steady
 from .publishers import Publisher
-from .readers import FILTERS, MORE_WHIMS, WHIMS, Reader
+from .readers import MORE_WHIMS, WHIMS, Reader
 from .sightings import watched_page
 from .virtual import StandsStill, VirtualLoop
 
@@ -213,11 +214,14 @@ class World:
         channel = self.rng.choice(self.channels)
         gone = {erasure.seq for erasure in self.store.erasures if erasure.channel == channel}
         if kept := [seq for seq in self.store.kept(channel) if seq not in gone]:
-            erasure = self.store.erase(channel, self.rng.choice(kept), self.now_us())
+            seq = self.rng.choice(kept if self.chance(0.5) else kept[-3:])  # What is new is on its way still.
+            erasure = self.store.erase(channel, seq, self.now_us())
             self.note("store    erases %s %d", channel, erasure.seq)
             self.saw("an event was erased")
             for process in self.processes:
-                self.loop.call_later(self.rng.random(), process.hear_of, erasure, context=process.context)
+                self.loop.call_later(self.rng.expovariate(5), process.hear_of, erasure, context=process.context)
+            for reader in self.readers:
+                self.later(2 * self.rng.random(), reader.replay, channel)  # All of it again, while it is still at hand.
 
     async def _go_back(self) -> None:
         """To a safety copy, on purpose and with every process down; or to a standby that lags, under all of them."""

@@ -84,17 +84,17 @@ class Cursor:
         at = bisect_left(self._given, seq)
         return at < len(self._given) and self._given[at] == seq
 
-    def opened(self, epoch: str, after: int) -> None:
+    def opened(self, epoch: str, after: int, hash8: str = "") -> None:
         """The `subscribed` of a new connection: counting begins; a stream that begins now learns where that is."""
         self._arrived = 0
         self._epoch = epoch
         if self._seq < 0:
-            self._jump(epoch, after)
+            self._jump(epoch, after, hash8)
 
-    def moved(self, epoch: str, after: int) -> None:
+    def moved(self, epoch: str, after: int, hash8: str = "") -> None:
         """A `subscribed` while it runs: another filter holds from `after` on, and the count begins again."""
         self._arrived = 0
-        self.reached(epoch, after, "", None)
+        self.reached(epoch, after, hash8, None)
 
     def reached(self, epoch: str, seq: int, hash8: str, sent: int | None) -> bool:
         """Take a `position`; False when the server counts otherwise. One older than our place moves nothing."""
@@ -145,7 +145,7 @@ class Cursor:
         self._jump(epoch if new else epoch or self._epoch, gap.resume_after)
         return True
 
-    def _jump(self, epoch: str, seq: int) -> None:
-        self._epoch, self._seq, self._hash8, self._unsettled = epoch, seq, "", 0
+    def _jump(self, epoch: str, seq: int, hash8: str = "") -> None:
+        self._epoch, self._seq, self._hash8, self._unsettled = epoch, seq, hash8, 0
         self._top, self._verified = seq, self.place
         del self._given[:]

@@ -267,7 +267,7 @@ class Stream(Generic[T]):
             self._absence = Absence(place, away_s, self._handed, dict(self.held))
         self._heard_at_s = now_s
         self._held_here = {}
-        self._cursor.opened(answer["epoch"], answer["after"])
+        self._cursor.opened(answer["epoch"], answer["after"], answer.get("hash", ""))
 
     def _refused(self, answer: dict[str, Any], filter: FilterLike) -> None:
         """Return if asking again can help: another place after a gap, another filter after a change. Else raise."""
@@ -342,7 +342,7 @@ class Stream(Generic[T]):
         """A filter changed, ours or our rights: everything up to `after` was judged by the one before."""
         if message.get("channel") == self.channel:
             self._held_here = {}
-            self._cursor.moved(message["epoch"], message["after"])
+            self._cursor.moved(message["epoch"], message["after"], message.get("hash", ""))
 
     def _on_error(self, message: dict[str, Any]) -> None:
         """The server gave up the subscription in the middle: what comes next in the log cannot be had, or not now."""

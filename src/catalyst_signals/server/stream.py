@@ -241,7 +241,7 @@ class Connection:
             peer.due_s = _now_s() + peer.position_s * random.uniform(0.5, 1)
         after, epoch, hash8 = place
         self._say({
-            "type": "subscribed", **_ref(ref), "channel": tape.channel, "epoch": epoch, "after": after,
+            "type": "subscribed", **_ref(ref), "channel": tape.channel, "epoch": epoch, "after": after, **_hash(hash8),
             "head": tape.done, "filter": filter.text, "filter_id": filter.id, **self._name_of(tape),
             "subscriber": f"{self.id}:{tape.channel}", "position_s": peer.position_s, **modifiers._asdict(),
         })  # fmt: skip
@@ -310,7 +310,7 @@ class Connection:
         self._name(command.channel, None)
         self._say({
             "type": "unsubscribed", **_ref(command.ref), "channel": place.channel, "epoch": place.epoch,
-            "complete_through": place.seq,
+            "complete_through": place.seq, **_hash(place.hash8),
         })  # fmt: skip
 
     # -- publishing ---------------------------------------------------------------------------------------------------
@@ -479,6 +479,10 @@ class Connection:
             group.discard(self)
             if not group:
                 del self._node.connections[self._key_id]
+
+
+def _hash(hash8: str | None) -> dict[str, str]:
+    return {} if hash8 is None else {"hash": hash8}
 
 
 def _ref(ref: object) -> dict[str, object]:
