@@ -25,6 +25,7 @@ from catalyst_signals.errors import (
     VersionConflict,
 )
 from catalyst_signals.events import Batch, Draft, Event, Known, Refused, Stored, event_id, now_us, wrong_with
+from catalyst_signals.filters import EVERYTHING, Filter
 from catalyst_signals.kinds import TEXT
 from catalyst_signals.publish import Publisher
 from catalyst_signals.signals import ENDINGS, check_not_expired
@@ -32,6 +33,7 @@ from catalyst_signals.stores import Store
 from catalyst_signals.versions import VERSIONS_MAX, Doc, end, update
 from catalyst_signals.wire import decode, frame_of
 
+NOWHERE = "there is no signal of that id"
 TRIES = 8  # Lost so often in a row, one is told instead.
 
 Make = Callable[[Doc], Draft | None]
@@ -39,10 +41,11 @@ Make = Callable[[Doc], Draft | None]
 
 @dataclass(frozen=True, slots=True)
 class Author:
-    """Who publishes or changes; an admin may change what others published."""
+    """Who publishes or changes; an admin may change what others published, `sees` is all that they may know of."""
 
     subject: str
     is_admin: bool = False
+    sees: Filter = EVERYTHING
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +74,7 @@ class Changes:
     def __init__(self, store: Store, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
+        self.erasures = 0  # How often something was erased: what was read before must not be written again.
 
     # -- looking ----------------------------------------------------------------------------------------------------
 
@@ -84,7 +88,7 @@ class Changes:
         events = [await self._event(channel, id, each) for each in known]
         found = [event for event in events if event is not None]
         if not found or not found[0].type.startswith("signal."):
-            raise NotFound("there is no signal of that id", field="id", got=id)
+            raise NotFound(NOWHERE, field="id", got=id)
         return found
 
     async def present(self, channel: str, id: str) -> Present:
@@ -96,7 +100,7 @@ class Changes:
         known = await self._known(channel, id)
         event = await self._event(channel, id, known[-1])
         if event is None or not event.body or not event.type.startswith("signal."):
-            raise NotFound("there is no signal of that id, or what it said was erased or dropped", field="id", got=id)
+            raise NotFound(NOWHERE, field="id", got=id)
         return Present(known[0].subject, known[-1], event.body, frame_of(event).doc)
 
     async def _known(self, channel: str, id: str) -> list[Known]:
@@ -104,7 +108,7 @@ class Changes:
         found = await self._store.find(channel, ids)
         known = [found[each] for each in ids if each in found]
         if "~" in id or not known:
-            raise NotFound("there is no signal of that id", field="id", got=id)
+            raise NotFound(NOWHERE, field="id", got=id)
         return known
 
     async def _event(self, channel: str, id: str, known: Known) -> Event | None:
@@ -142,7 +146,10 @@ class Changes:
 
     async def _change(self, channel: str, id: str, author: Author, if_version: int | None, make: Make) -> Stored:
         for _ in range(TRIES):
+            erasures = self.erasures
             present = await self.present(channel, id)
+            if erasures != self.erasures:
+                continue
             _check_change(present, author, if_version)
             draft = make(present.doc)
             if draft is not None and draft.version > VERSIONS_MAX and draft.type not in ENDINGS:
@@ -176,7 +183,10 @@ class Changes:
         """
         superseding = [draft for draft in drafts if supersedes(draft)]
         for _ in range(TRIES):
+            erasures = self.erasures
             ends = await self._ends(channel, author, superseding) if superseding else []
+            if erasures != self.erasures:
+                continue
             batch = Batch(channel=channel, subject=author.subject, drafts=[*drafts, *ends])
             result, *_ = await self._publisher.submit([batch, *beside])
             if not isinstance(result, Refused):
@@ -195,12 +205,12 @@ class Changes:
                 continue
             try:
                 present = await self.present(channel, other)
+                _check_owner(present, author, "supersedes")
             except NotFound as error:
                 text = (
                     "`supersedes` names a signal that is not in this channel; leave it out, or publish that one first"
                 )
                 raise InvalidDraft(text, field="supersedes", got=other) from error
-            _check_owner(present, author, "supersedes")
             if not present.ended and other != draft.id:
                 ends.setdefault(other, end(present.doc, "signal.superseded", superseded_by=draft.id))
         return list(ends.values())
@@ -238,8 +248,11 @@ def _check_change(present: Present, author: Author, if_version: int | None) -> N
 
 
 def _check_owner(present: Present, author: Author, field: str) -> None:
-    if present.owner != author.subject and not author.is_admin:
-        raise Forbidden("this signal is somebody else's; only who published it may change it", field=field)
+    if present.owner == author.subject or author.is_admin:
+        return
+    if not author.sees.matches(present.doc):
+        raise NotFound(NOWHERE, field="id", got=present.doc["id"])
+    raise Forbidden("this signal is somebody else's; only who published it may change it", field=field)
 
 
 def if_match(header: str | None) -> int | None:

@@ -165,13 +165,11 @@ class Expirer:
 
     async def _end(self, due: Iterable[tuple[str, str]]) -> None:
         """One commit for all that are really over; what could not be written is looked at again."""
-        batches: list[Batch] = []
+        erasures = self._changes.erasures
         try:
-            for channel, id in due:
-                batch = await self._ending(channel, id)
-                if batch is not None:
-                    batches.append(batch)
-            results = await self._publisher.submit(batches) if batches else []
+            batches = [batch for channel, id in due if (batch := await self._ending(channel, id)) is not None]
+            erased = erasures != self._changes.erasures
+            results = await self._publisher.submit(batches) if batches and not erased else []
         except CatalystError as error:
             log.warning("expired signals could not be ended yet", extra={"reason": str(error)})
             results = []
@@ -182,11 +180,16 @@ class Expirer:
             self._again(channel, id)
 
     async def _ending(self, channel: str, id: str) -> Batch | None:
-        """What ends a signal that is over by what the log says now; None when it is not, or not any more."""
+        """What ends a signal that is over by what the log says now; None when it is not, or cannot be read now."""
         try:
             present = await self._changes.present(channel, id)
         except NotFound:
             self._ends_us.pop((channel, id), None)
+            return None
+        except CatalystError as error:  # It costs the others nothing.
+            log.warning(
+                "an expired signal could not be read", extra={"channel": channel, "id": id, "reason": str(error)}
+            )
             return None
         text = present.doc["data"].get("expires_at")
         ends_us = None if text is None else parse_iso(text)

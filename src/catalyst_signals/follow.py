@@ -230,7 +230,7 @@ class Follower:
             return
         while tape.tip < extent.newest and tape.stopped is None and await self._fill_some(tape):
             pass
-        await self._hub.grown(tape, min(tape.tip, extent.newest) - 1)
+        await tape.grown(min(tape.tip, extent.newest) - 1)
 
     async def _poll_for_ever(self) -> None:
         while True:

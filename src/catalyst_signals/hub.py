@@ -11,7 +11,7 @@ import asyncio
 import logging
 import time
 from collections import deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from catalyst_signals.errors import CatalystError, HistoryRewritten
@@ -25,7 +25,7 @@ from catalyst_signals.rings import Rings
 from catalyst_signals.survey import Survey
 from catalyst_signals.tape import Group, Peer, Subscriber, Tape, Write
 from catalyst_signals.turns import Due, matched, stretch_of
-from catalyst_signals.wire import message
+from catalyst_signals.wire import erased, message
 
 log = logging.getLogger("catalyst.hub")
 
@@ -79,7 +79,7 @@ class Hub:
             self._rings.empty(tape)  # A page of the ring has no holes, and before an epoch there is one.
         tape.accept(frame)
         if not tape.groups:
-            self._wake(tape)
+            tape.wake()
             return
         self._rings.add(tape, frame)
         if not tape.busy:
@@ -91,18 +91,19 @@ class Hub:
         """History was rewritten: nothing of this channel is served any more, and its subscribers are told."""
         tape.stopped = error
         self.pager.forget(tape)
-        self._wake(tape)
+        tape.wake()
         for subscriber in list(tape.subscribers):
             self.leave(subscriber)
             subscriber.peer.listener.ended(subscriber, error)
 
-    def forget(self, channel: str, seqs: Iterable[int]) -> None:
+    def forget(self, channel: str, seqs: Collection[int]) -> None:
         """These events were erased: what is at hand of their channel goes and is read anew; the gate knows the rest."""
         tape = self.tapes.get(channel)
         if tape is None:
             return
         self._rings.empty(tape)
         self.pager.forget(tape)
+        tape.pending = [erased(frame) if frame.seq in seqs else frame for frame in tape.pending]
         tape.erased.update(seq for seq in seqs if seq > tape.tip)
 
     # -- the subscriber side --------------------------------------------------------------------------------------
@@ -208,7 +209,7 @@ class Hub:
         if tape.pending:
             tape.served(tape.pending[-1])
             tape.pending.clear()
-            self._wake(tape)
+            tape.wake()
 
     # -- the pump -------------------------------------------------------------------------------------------------
 
@@ -314,7 +315,7 @@ class Hub:
         for subscriber in tape.ahead:
             self._enqueue(subscriber)
         tape.ahead.clear()
-        self._wake(tape)
+        tape.wake()
 
     def _flush(self) -> None:
         """Everything gathered for one connection in this turn goes out in one write, a due position with it."""
@@ -407,6 +408,9 @@ class Hub:
             return
         if at != subscriber.reads_at:
             self._enqueue(subscriber)  # It asked twice, and the other answer was first.
+        elif isinstance(result, CatalystError) and subscriber.survey is not None and at > subscriber.judged:
+            subscriber.survey.until = at  # It looked ahead: first what comes before is served.
+            self._enqueue(subscriber)
         elif isinstance(result, CatalystError):
             self.leave(subscriber)
             subscriber.peer.listener.ended(subscriber, result)
@@ -446,23 +450,6 @@ class Hub:
             self.pager.look_up(tape, page, lambda result: self._paged(subscriber, at, result))
             return True
         return False
-
-    # -- reading without a subscription -------------------------------------------------------------------------------
-
-    async def grown(self, tape: Tape, after: int) -> None:
-        """Wait until there is something after `after`, or the tape is stopped."""
-        while tape.done <= after and tape.stopped is None:
-            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-            tape.waiters.add(answer)
-            try:
-                await answer
-            finally:
-                tape.waiters.discard(answer)
-
-    def _wake(self, tape: Tape) -> None:
-        for waiter in tape.waiters:
-            if not waiter.done():
-                waiter.set_result(None)
 
     # -- positions ----------------------------------------------------------------------------------------------------
 

@@ -146,10 +146,13 @@ class Pager:
             except Unavailable as error:
                 log.warning("versions could not be looked up, trying again", extra={"reason": str(error)})
                 await asyncio.sleep(RETRY_S)
+            except CatalystError as error:
+                return then(error)
         if self._forgotten == known_for:
             then(page)
         else:  # Something in it may have been erased while we asked.
             self.read(tape, page.frames[0].seq - 1, then)
+        return None
 
     def forget(self, tape: Tape) -> None:
         """Its history is not what we read any more, nor what is being read."""

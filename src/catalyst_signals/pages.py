@@ -114,6 +114,8 @@ class Page:
             self._match_all(tape)
         hits = self._hits.get(group)
         if hits is None:
+            if len(self._hits) > _GROUPS_BY_FILTER + 2 * len(tape.groups):  # Of groups that are gone by now.
+                self._hits = {each: self._hits[each] for each in tape.groups.values() if each in self._hits}
             hits = self._hits[group] = [i for i, frame in enumerate(self.frames) if wants(group.filter, frame)]
         return hits
 

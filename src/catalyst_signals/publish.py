@@ -91,7 +91,7 @@ class Publisher:
         if self._draining:
             raise Draining(retry_after_s=1)
         drafts = sum(len(batch.drafts) for batch in batches)
-        if drafts > DRAFTS_MAX + 1:  # A webhook's raw body comes on top of its signals.
+        if drafts > 2 * DRAFTS_MAX + 1:  # The ends of what they supersede and a webhook's raw body come on top.
             raise TooLarge(f"{DRAFTS_MAX} signals may come at once", got=drafts, allowed=DRAFTS_MAX)
         if self._queued and self._queued + drafts > self._queue_max:
             raise Overloaded("too many publishes are waiting to be stored; try again in a second", retry_after_s=1)

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 
+from catalyst_signals.errors import UnknownChannel
 from catalyst_signals.events import Extent, Kept
 from catalyst_signals.projections import Channel
 from catalyst_signals.stores import Store
@@ -35,8 +36,11 @@ async def sweep(store: Store, channel: Channel, now_us: int, *, wait_s: float = 
 
     Raises:
         StoreUnavailable: safe to try again.
+        UnknownChannel: it has no log yet.
     """
-    extent = (await store.extents([channel.name]))[channel.name]
+    extent = (await store.extents([channel.name])).get(channel.name)
+    if extent is None:
+        raise UnknownChannel(field="channel", got=channel.name)
     workers = {name: kept for name, kept in (await store.places(channel.name)).items() if name not in own}
     due = await _due(store, channel, extent, now_us)
     behind = {name: kept.seq for name, kept in workers.items() if extent.first - 1 <= kept.seq < due}

@@ -8,28 +8,13 @@ together, so the smallest of the newest says most about the clock: below zero th
 from __future__ import annotations
 
 from collections import OrderedDict, deque
-from collections.abc import Mapping
-from dataclasses import dataclass
 
 from catalyst_signals.events import Frame, parse_iso
 
-PUBLISHERS_MAX = 100  # Those heard last; a metric has a line for each.
+PUBLISHERS_MAX = 100  # Those heard last.
 SIGNALS_KEPT = 64
 WORTH_SAYING_S = 2.0
 _PUBLISHED = b'{"type":"signal.published"'  # Later versions repeat the `sent_at` of the first.
-
-
-@dataclass(frozen=True, slots=True)
-class Skew:
-    """The smallest and the latest `ts - sent_at` of a publisher's newest signals, in seconds."""
-
-    smallest_s: float
-    latest_s: float
-
-    @property
-    def worth_saying(self) -> bool:
-        """Whether somebody should look at that clock."""
-        return abs(self.smallest_s) > WORTH_SAYING_S
 
 
 class Skews:
@@ -55,6 +40,12 @@ class Skews:
         if len(self._newest) > PUBLISHERS_MAX:
             self._newest.popitem(last=False)
 
-    def of_each(self) -> Mapping[str, Skew]:
-        """By publisher."""
-        return {name: Skew(min(newest), newest[-1]) for name, newest in sorted(self._newest.items())}
+    def of(self, publisher: str) -> float | None:
+        """The smallest `ts - sent_at` of a publisher's newest signals, in seconds; None if it says no `sent_at`."""
+        newest = self._newest.get(publisher)
+        return min(newest) if newest else None
+
+    @property
+    def worst_s(self) -> float:
+        """That of the publisher whose is furthest from zero; 0 for nobody."""
+        return max((min(newest) for newest in self._newest.values()), key=abs, default=0.0)

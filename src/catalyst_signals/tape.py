@@ -158,6 +158,7 @@ class Tape:
     __slots__ = (
         "ages", "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "erased", "everything", "groups",
         "index", "low", "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
+        "youngest_s",
     )  # fmt: skip
 
     def __init__(self, channel: str, epoch: str, tip: int, tip8: str) -> None:
@@ -173,6 +174,7 @@ class Tape:
         self.index: MatchIndex[Group] = MatchIndex()
         self.groups: dict[tuple[Filter, Age], Group] = {}
         self.ages: Counter[Age] = Counter()  # Of the groups there are: often just one.
+        self.youngest_s: int | None = None  # The strictest `max_age_s` of them.
         self.everything: list[Group] = []  # Without a filter, one an age.
         self.subscribers: set[Subscriber] = set()
         self.ahead: list[Subscriber] = []  # Read further in the store than this process has heard of.
@@ -186,6 +188,7 @@ class Tape:
         if group is None:
             group = self.groups[filter, age] = Group(filter, age)
             self.ages[age] += 1
+            self._look_at_ages()
             if filter.text:
                 self.index.add(group, filter)
             else:
@@ -199,10 +202,14 @@ class Tape:
         if group.members == 0:
             del self.groups[group.filter, group.age]
             self.ages -= Counter((group.age,))
+            self._look_at_ages()
             if group.filter.text:
                 self.index.remove(group)
             else:
                 self.everything.remove(group)
+
+    def _look_at_ages(self) -> None:
+        self.youngest_s = min((age.max_age_s for age in self.ages if age.max_age_s is not None), default=None)
 
     def match(self, frame: Frame) -> list[Group]:
         """The groups whose filter matches; the frame is decoded only when somebody has a filter."""
@@ -213,7 +220,9 @@ class Tape:
         return found + self.everything
 
     def holding(self, frame: Frame, now_us: int) -> dict[Age, Reason]:
-        """For which ages the frame is held at this moment, and why; nearly always for none."""
+        """For which ages the frame is held at this moment, and why; nearly always for none, and then few are asked."""
+        if Age("hold", self.youngest_s).holds(frame, now_us) is None:
+            return {}
         return {age: reason for age in self.ages if (reason := age.holds(frame, now_us)) is not None}
 
     def accept(self, frame: Frame) -> None:
@@ -239,3 +248,19 @@ class Tape:
             return 0
         self.low = seq + 1
         return len(frame.ws)
+
+    async def grown(self, after: int) -> None:
+        """Wait until there is something after `after`, or the tape is stopped; for who reads without a subscription."""
+        while self.done <= after and self.stopped is None:
+            answer: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self.waiters.add(answer)
+            try:
+                await answer
+            finally:
+                self.waiters.discard(answer)
+
+    def wake(self) -> None:
+        """Tell who waits to look again."""
+        for waiter in self.waiters:
+            if not waiter.done():
+                waiter.set_result(None)

@@ -63,6 +63,10 @@ def update(doc: Doc, patch: Any) -> Draft | None:
             )
     if provider is not None:
         merged["provider"] = provider
+    size = len(msgspec.json.encode(merged))
+    if size > DRAFT_BYTES_MAX:
+        text = f"a signal is at most {DRAFT_BYTES_MAX:,} bytes, with this change it has {size:,}"
+        raise TooLarge(text, got=size, allowed=DRAFT_BYTES_MAX)
     return None if merged == doc["data"] else _draft(doc, "signal.updated", merged)
 
 
@@ -96,10 +100,6 @@ def merge(target: Any, patch: Any) -> Any:
 
 def _draft(doc: Doc, type: str, data: dict[str, Any]) -> Draft:
     version = doc["version"] + 1
-    size = len(msgspec.json.encode(data))
-    if size > DRAFT_BYTES_MAX:
-        text = f"a signal is at most {DRAFT_BYTES_MAX:,} bytes, with this change it has {size:,}"
-        raise TooLarge(text, got=size, allowed=DRAFT_BYTES_MAX)
     return Draft(
         type=type,
         id=event_id(doc["id"], version),

@@ -35,6 +35,15 @@ def frame_of(event: Event) -> Frame:
     return Frame(event.channel, event.epoch, event.seq, event.prev[:4].hex(), hash8, header + text, len(header))
 
 
+def erased(frame: Frame) -> Frame:
+    """The frame of the same event once its body is gone."""
+    mark = b'"hash":"%s",' % frame.hash8.encode()  # The first: in an id before it the quotes would be escaped.
+    text = frame.text
+    text = text[: text.index(mark) + len(mark)] + b'"erased":true}'
+    header = ws_header(len(text))
+    return Frame(frame.channel, frame.epoch, frame.seq, frame.prev8, frame.hash8, header + text, len(header))
+
+
 @lru_cache(maxsize=64)
 def _second(whole: int) -> bytes:
     return strftime("%Y-%m-%dT%H:%M:%S", gmtime(whole)).encode()

@@ -93,7 +93,8 @@ class Log:
         doc.setdefault("data", {})
         known = self.signals.setdefault(signal_id(event.id), [])
         before = [fact for fact in known if fact.event.version < event.version]
-        fact = Fact(event, text, [doc, *(before[-1].docs if before else _orphaned(doc, was))], erasure=erasure)
+        docs = before[-1].docs if before else _orphaned(doc, was) if was else []
+        fact = Fact(event, text, [doc, *docs], erasure=erasure)
         if event.type.startswith("signal.") and not fact.ends:
             named = doc["data"].get("instrument") or {}
             fact.instrument = " ".join(str(named.get(part)) for part in ("symbol", "venue", "mic"))

@@ -109,7 +109,8 @@ class ServerProcess(Process):
         if hasattr(follower, "jumped"):
             follower.jumped(expirer.again)
         vital(expirer.run(list(world.channels)))
-        vital(self._keep(expirer))
+        if world.expiring:
+            vital(self._keep(expirer))
         world.note("%-8s is ready", self.name)
         while True:
             await asyncio.sleep(0.25)

@@ -348,6 +348,7 @@ def _patched(world: World) -> Iterator[None]:
         (follow, "FILL_EVENTS", rng.choice((1, 3, 1000))),
         (publish, "COMMIT_DRAFTS_MAX", rng.choice((2, 6, 1000))), (tape, "MatchIndex", Steady),
         (events, "secrets", secrets), (stream, "secrets", secrets), (events, "time", clock),
+        (expiry, "LOOK_S", 0.25 if world.expiring else 2.0),  # Where nothing expires, it only costs time.
         (expiry, "time", SimpleNamespace(perf_counter=world.loop.time)),
     ]  # fmt: skip
     before = [(module, name, getattr(module, name)) for module, name, _ in changes]

@@ -157,7 +157,7 @@ async def test_who_waits_for_more_and_leaves_leaves_nothing_behind() -> None:
     for _ in range(50):
         try:
             async with asyncio.timeout(0.001):
-                await hub.grown(tape, 1)
+                await tape.grown(1)
         except TimeoutError:
             pass
     assert not tape.waiters

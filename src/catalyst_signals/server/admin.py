@@ -134,12 +134,14 @@ class UserBody(msgspec.Struct, forbid_unknown_fields=True):
 
 @router.get("/users", tags=["access"])
 async def users(request: Request) -> Response:
-    """Everyone who has or had a key, with the ids of their keys."""
+    """Everyone who has or had a key, the ids of their keys, and how far their clock is off if they say `sent_at`."""
     principal_of(request, "admin")
-    state = node_of(request).state
+    node = node_of(request)
+    state = node.state
     return json_response({
         "users": [
             {"user": user, "created_at": made, "keys": [k.id for k in state.keys.values() if k.user == user]}
+            | {"clock_skew_s": node.skews.of(user)}
             for user, made in sorted(state.users.items())
         ]
     })  # fmt: skip

@@ -240,8 +240,8 @@ async def put_channel(channel: str, request: Request) -> Response:
     if channel == SYSTEM_CHANNEL:
         raise Forbidden("the `system` channel keeps everything", field="channel", got=channel)
     new = channel not in node.state.channels
+    await node.open_channel(channel)  # First: a channel that everybody knows of has a log.
     await node.administer(principal, "channel.set", msgspec.to_builtins(Channel(channel, kept.age_s, kept.count)))
-    await node.open_channel(channel)
     return json_response(_describe(node, channel), 201 if new and channel not in BUILT_IN else 200)
 
 

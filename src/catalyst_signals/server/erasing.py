@@ -24,14 +24,19 @@ router = APIRouter(prefix="/v1/channels/{channel}", tags=["signals"])
 async def erase_event(channel: str, seq: Annotated[int, Path(ge=1, lt=1 << 40)], request: Request) -> Response:
     """Erase what one event said; its place, id and hashes stay."""
     _may_erase(request, channel)
-    return await _erased(request, channel, [seq])
+    await _erase(request, channel, [seq])
+    return json_response({"erased": [seq]})
 
 
 @router.delete("/signals/{id}")
 async def erase_signal(channel: str, id: str, request: Request) -> Response:
-    """Erase what every version of a signal said."""
+    """Erase what every version of a signal said, also of one that is being written meanwhile."""
     _may_erase(request, channel)
-    return await _erased(request, channel, await seqs_of(node_of(request).store, channel, id))
+    erased: list[int] = []
+    while seqs := [seq for seq in await seqs_of(node_of(request).store, channel, id) if seq not in erased]:
+        await _erase(request, channel, seqs)
+        erased += seqs
+    return json_response({"erased": erased})
 
 
 def watch(node: Node) -> None:
@@ -43,6 +48,7 @@ def _forget(node: Node, frame: Frame) -> None:
     if frame.text.startswith(b'{"type":"%s"' % ERASED.encode()) and not frame.erased:
         data = frame.doc["data"]
         node.hub.forget(data["channel"], data["seqs"])
+        node.changes.erasures += 1
         frame.forget()
 
 
@@ -52,11 +58,11 @@ def _may_erase(request: Request, channel: str) -> None:
     node_of(request).tape(principal, channel)
 
 
-async def _erased(request: Request, channel: str, seqs: list[int]) -> Response:
+async def _erase(request: Request, channel: str, seqs: list[int]) -> None:
     """Erased here and in the log; every process is told before anyone is answered, also if a trace is left on disk."""
     node = node_of(request)
     left = await erase(node.store, channel, seqs)
     await node.administer(principal_of(request, "admin"), ERASED, {"channel": channel, "seqs": seqs})
     if left is not None:
         raise left
-    return json_response({"erased": seqs})
+    await node.publisher.submit([])  # What was under way with the old words in it is stored now, and can be found.

@@ -84,6 +84,7 @@ async def scrub_for_ever(node: Node) -> None:
     while node.settings.scrub_s:
         try:
             await scrub(node.store, node.follower.reader.note)
+            node.follower.reader.note("", None)  # The store as a whole can be read.
             wait_s = node.settings.scrub_s
         except CatalystError as error:
             log.warning("the log could not be read to its end", extra={"reason": str(error)})

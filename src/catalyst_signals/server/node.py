@@ -26,7 +26,7 @@ from catalyst_signals.errors import (
     UnknownChannel,
 )
 from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, now_us
-from catalyst_signals.filters import Filter, parse
+from catalyst_signals.filters import EVERYTHING, Filter, parse
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
 from catalyst_signals.limits import Limiter
@@ -291,12 +291,12 @@ class Node:
 def check_goes_on(tape: Tape) -> None:
     """Raise why a tape was stopped, if it was: while one waited, another may have taken its place."""
     if tape.stopped is not None:
-        raise tape.stopped
+        raise tape.stopped.with_traceback(None)  # One object for many: what each raised would hang on to it.
 
 
 def author_of(principal: Principal) -> Author:
     """Who publishes or changes a signal."""
-    return Author(principal.subject, "admin" in principal.scopes)
+    return Author(principal.subject, "admin" in principal.scopes, principal.filter or EVERYTHING)
 
 
 def name_in(source: object) -> str | None:

@@ -99,7 +99,7 @@ async def _wait(node: Node, principal: Principal, tape: Tape, seq: int) -> None:
         node.still(principal)
         try:
             async with asyncio.timeout(0.5):
-                await node.hub.grown(tape, seq)
+                await tape.grown(seq)
                 return
         except TimeoutError:
             if node.draining:

@@ -17,6 +17,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from catalyst_signals.errors import CatalystError
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import json_response, node_of
+from catalyst_signals.skew import WORTH_SAYING_S
 
 router = APIRouter()
 
@@ -36,9 +37,8 @@ METRICS = {
     "catalyst_retention_held_seconds": "How long events that are due to go have waited for a worker.",
     "catalyst_workers_lost": "Workers whose next events are gone.",
     "catalyst_untrusted_channels": "Channels with an event that is not what was written.",
-    "catalyst_publisher_clock_skew_seconds": "The smallest commit time minus `sent_at` of the newest signals.",
+    "catalyst_publisher_clock_skew_seconds": "How far the clock is off of the publisher whose is off most.",
 }
-_BY_PUBLISHER = ("catalyst_publisher_clock_skew_seconds",)
 _COUNTERS = ("catalyst_deliveries", "catalyst_events_stored", "catalyst_commits")
 
 
@@ -89,11 +89,10 @@ def _warnings(node: Node) -> Iterator[str]:
             )
         for worker, seq in swept.lost.items():
             yield f"{channel}: the worker `{worker}` is lost: it stands at {seq}, and {swept.extent.first} is the first"
-    for publisher, skew in node.skews.of_each().items():
-        if skew.worth_saying:
-            side = "ahead of" if skew.smallest_s < 0 else "behind"
-            late = "" if skew.smallest_s < 0 else ", or its signals come that late"
-            yield f"the clock of `{publisher}` is {abs(skew.smallest_s):.1f} s {side} ours{late}"
+    worst_s = node.skews.worst_s
+    if abs(worst_s) > WORTH_SAYING_S:
+        side = "ahead of ours" if worst_s < 0 else "behind ours, or its signals come that late"
+        yield f"a publisher's clock is {abs(worst_s):.1f} s {side}; `GET /v1/users` says whose"
 
 
 def version() -> str:
@@ -119,7 +118,7 @@ class _Collector:
         """Every metric, once."""
         for name, text in METRICS.items():
             values = self._values(name)
-            labels = ["publisher" if name in _BY_PUBLISHER else "channel"] if "" not in values else []
+            labels = ["channel"] if "" not in values else []
             family = (CounterMetricFamily if name in _COUNTERS else GaugeMetricFamily)(name, text, labels=labels)
             for channel, value in values.items():
                 family.add_metric([channel] if labels else [], value)
@@ -139,7 +138,7 @@ class _Collector:
             case "catalyst_workers_lost":
                 return {c: len(swept.lost) for c, swept in node.swept.items()}
             case "catalyst_publisher_clock_skew_seconds":
-                return {publisher: skew.smallest_s for publisher, skew in node.skews.of_each().items()}
+                return {"": node.skews.worst_s}
             case "catalyst_longest_turn_seconds":
                 longest, hub.longest_turn_s = hub.longest_turn_s, 0.0
                 return {"": longest}

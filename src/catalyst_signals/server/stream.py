@@ -218,6 +218,8 @@ class Connection:
             if place is None and tape.channel not in self._peer.subscribers:
                 raise Unavailable("this subscription ended meanwhile; subscribe again with a position", field="channel")
         for tape, place in zip(tapes, places, strict=True):
+            if self.closed:
+                return
             self._name(tape.channel, name_in(command.filter))
             self._join(tape, filter, command.modifiers, place, command.ref)
 
@@ -245,7 +247,8 @@ class Connection:
             "head": tape.done, "filter": filter.text, "filter_id": filter.id, **self._name_of(tape),
             "subscriber": f"{self.id}:{tape.channel}", "position_s": peer.position_s, **modifiers._asdict(),
         })  # fmt: skip
-        hub.join(peer, tape, filter, after, epoch, hash8, modifiers)
+        if not self.closed:  # The transport may have raised at that.
+            hub.join(peer, tape, filter, after, epoch, hash8, modifiers)
 
     def _name(self, channel: str, name: str | None) -> None:
         """Remember by which saved filter's name a subscription is made, if by any."""
@@ -444,9 +447,11 @@ class Connection:
         self._paused_s = None
         if not self.closed:
             edited, self._edited = self._edited, set()
-            for channel in edited:
-                self._rejoin(channel)
-            self._node.hub.resume(self._peer)
+            while edited and self._paused_s is None and not self.closed:  # Telling of one may fill the transport again.
+                self._rejoin(edited.pop())
+            self._edited |= edited
+            if self._paused_s is None and not self.closed:
+                self._node.hub.resume(self._peer)
             self._mind_reading()
 
     def closing(self) -> None:

@@ -9,8 +9,8 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth import Principal
-from catalyst_signals.changes import if_match
-from catalyst_signals.errors import Forbidden, NotFound
+from catalyst_signals.changes import NOWHERE, if_match
+from catalyst_signals.errors import NotFound
 from catalyst_signals.events import Stored
 from catalyst_signals.pages import wants
 from catalyst_signals.server.node import Node, author_of
@@ -30,7 +30,7 @@ async def versions(channel: str, id: str, request: Request) -> Response:
     found = [frame_of(event) for event in await node.changes.versions(channel, id)]
     seen = [frame for frame in found if principal.filter is None or wants(principal.filter, frame)]
     if not seen:
-        raise NotFound("there is no signal of that id", field="id", got=id)  # What an entitlement hides is not there.
+        raise NotFound(NOWHERE, field="id", got=id)  # What an entitlement hides is not there.
     body = b'{"versions":[%s]}' % b",".join(frame.text for frame in seen)
     headers = {"ETag": f'"{seen[-1].doc["version"]}"', "Cache-Control": "no-store"}
     return Response(body, media_type="application/json", headers=headers)
@@ -42,11 +42,7 @@ async def update(channel: str, id: str, request: Request) -> Response:
     node, principal = _who(request, channel)
     patch = decode(await body_of(request))
     only_version = if_match(request.headers.get("if-match"))
-    try:
-        stored = await node.changes.update(channel, id, patch, author_of(principal), if_version=only_version)
-    except Forbidden:
-        await _hide(node, principal, channel, id)
-        raise
+    stored = await node.changes.update(channel, id, patch, author_of(principal), if_version=only_version)
     return _answered(stored)
 
 
@@ -62,11 +58,7 @@ async def cancel(channel: str, id: str, request: Request) -> Response:
     node, principal = _who(request, channel)
     reason = (await json_of(request, CancelBody)).reason
     only_version = if_match(request.headers.get("if-match"))
-    try:
-        stored = await node.changes.cancel(channel, id, reason, author_of(principal), if_version=only_version)
-    except Forbidden:
-        await _hide(node, principal, channel, id)
-        raise
+    stored = await node.changes.cancel(channel, id, reason, author_of(principal), if_version=only_version)
     return _answered(stored)
 
 
@@ -75,17 +67,6 @@ def _who(request: Request, channel: str) -> tuple[Node, Principal]:
     principal = principal_of(request, "publish")
     node.may_publish(principal, channel)
     return node, principal
-
-
-async def _hide(node: Node, principal: Principal, channel: str, id: str) -> None:
-    """Somebody else's signal that the key may not even see is not there.
-
-    Raises:
-        NotFound: it is hidden.
-    """
-    newest = frame_of((await node.changes.versions(channel, id))[-1])
-    if principal.filter is not None and not wants(principal.filter, newest):
-        raise NotFound("there is no signal of that id", field="id", got=id)
 
 
 def _answered(stored: Stored) -> Response:
