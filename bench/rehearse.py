@@ -13,6 +13,7 @@ from catalyst_signals.filters import Filter, parse
 from catalyst_signals.rehearse import Rehearsals
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.stores.sqlite import SqliteStore
+from catalyst_signals.trust import Reader
 
 STORED, ROUNDS = 100_000, 3
 WANTED = parse("symbol in (S071, S172, S399) and confidence >= 0.7")
@@ -38,7 +39,7 @@ async def _run() -> list[Row]:
 
 
 async def _measure(store: SqliteStore, name: str, against: Filter | None) -> Row:
-    rehearsals, best_s = Rehearsals(store), float("inf")
+    rehearsals, best_s = Rehearsals(store, Reader(store)), float("inf")
     for _ in range(ROUNDS):
         began = time.process_time()
         told = await rehearsals.run("main", WANTED, against=against)

@@ -31,7 +31,7 @@ LOOK_S = 0.25
 AT_ONCE = 200  # Endings in one commit.
 AGAIN_US = 1_000_000
 PAGE_EVENTS = 256
-READ_DUTY = 0.3  # Of one core: readers who come back after a restart are more urgent.
+READ_DUTY = 0.15  # Of one core: readers who come back after a restart are more urgent.
 
 
 class Place(msgspec.Struct):

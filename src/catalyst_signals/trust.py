@@ -20,7 +20,7 @@ log = logging.getLogger("catalyst.trust")
 
 RANGE_MAX = 64  # Events looked at to find where a range ends; a longer one is told in pieces.
 SCRUB_EVENTS = 256  # About two milliseconds of the event loop.
-SCRUB_DUTY = 0.2  # Of one core.
+SCRUB_DUTY = 0.1  # Of one core.
 
 
 class Reader:
