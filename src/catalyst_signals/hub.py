@@ -418,10 +418,10 @@ class Hub:
             self._serve(subscriber, result)
 
     def _serve(self, subscriber: Subscriber, page: Page) -> None:
+        if subscriber.modifiers.looks_around and self._looks_ahead(subscriber, page):
+            return
         if subscriber.hash8 not in (None, page.hash8_before(subscriber.judged)):
             self._rewritten(subscriber)
-            return
-        if subscriber.modifiers.looks_around and self._looks_ahead(subscriber, page):
             return
         cut = page.cut(subscriber, now_us())
         through = cut.through

@@ -14,6 +14,7 @@ import msgspec
 from catalyst_signals.errors import (
     CatalystError,
     EpochChanged,
+    HistoryRewritten,
     NotFound,
     PositionAhead,
     PositionLost,
@@ -374,6 +375,8 @@ class Reader:
     def _ended(self, link: Link, interest: Interest, error: CatalystError) -> None:
         """The server gave up a subscription in the middle: what comes next cannot be had, or not now."""
         self._world.saw(f"a subscription was ended: {error.name}")
+        if isinstance(error, HistoryRewritten) and not self._world.was_rewound:
+            self.refusals.append(f"{self.name} on {interest.channel} is told of a rewind, and there was none: {error}")
         self._close(interest)
         if isinstance(error, PositionLost):
             where = {"after": interest.place, "epoch": interest.epoch, "hash": interest.hash8}

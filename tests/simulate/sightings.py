@@ -169,7 +169,7 @@ class WatchedFollower(Follower):
         """Where nothing durable is ever rewritten, whoever says so is wrong."""
         self._world.saw("a channel was stopped as rewritten")
         self._world.note("gate     stops %s: %s", tape.channel, why)
-        if not self._world.rewinding:
+        if not self._world.was_rewound:
             self._world.escaped.append(f"{tape.channel} was stopped as rewritten, and is not: {why}")
         super()._stop(tape, why)
 

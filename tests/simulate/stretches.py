@@ -259,7 +259,7 @@ class _View:
                 yield f"{fact.seq} was sent though it had expired"
             if wish.max_age_s and fact.instrument is not None and _aged(fact, wish, low):
                 yield f"{fact.seq} was sent though it was older than {wish.max_age_s} s"
-            if self._is_ended(fact):
+            if self._is_ended(fact) and fact.next.event.ts_us <= self._at(fact.seq).high:  # type: ignore[union-attr]
                 yield f"{fact.seq} was sent though a later version stood at {fact.next.seq}"  # type: ignore[union-attr]
         for fact in self.came:
             if fact.erasure is not None and self._low(fact.seq) > fact.erasure.told_us:
@@ -269,7 +269,10 @@ class _View:
         return [self._low(fact.seq) for fact in self.came]
 
     def _low(self, seq: int) -> int:
-        return self.stretch.steps[bisect_left(self._places, seq)].at.low
+        return self._at(seq).low
+
+    def _at(self, seq: int) -> Moment:
+        return self.stretch.steps[bisect_left(self._places, seq)].at
 
 
 def _aged(fact: Fact, wish: Wish, us: int) -> bool:

@@ -123,6 +123,11 @@ class World:
         ready = [process for process in self.processes if process.ready]
         return self.rng.choice(ready) if ready else None
 
+    @property
+    def was_rewound(self) -> bool:
+        """Whether the log was taken back under running processes."""
+        return self.store.rewinds > len(self.restored)
+
     def moment(self, chance: float = 0.1) -> None:
         """The hub is in the middle of something: the best time for a reader to want something else."""
         if not self.calm and self.chance(chance):
