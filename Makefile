@@ -14,7 +14,7 @@ BOTH_CORES = -n 2 --dist worksteal
 .NOTPARALLEL:
 
 check: lint ## the everyday check, under a minute: lint, types, every test but the slow ones
-	.venv/bin/pytest $(BOTH_CORES) $(EVERYDAY)
+	SIMULATE_SEEDS=500 .venv/bin/pytest $(BOTH_CORES) $(EVERYDAY)
 
 test: lint ## everything CI runs: installs what the tests need, lint, types, every test
 	.venv/bin/pytest $(BOTH_CORES)

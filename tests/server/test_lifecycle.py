@@ -193,6 +193,22 @@ def test_a_signal_that_supersedes_another_ends_it_in_the_same_commit(server: Run
         assert refused.status_code == 403
 
 
+def test_superseding_does_not_tell_that_a_hidden_signal_is_there(server: RunningServer) -> None:
+    """What an entitlement hides is not there, whichever way one asks."""
+    name = channel(server, "life-hidden")
+    blind = server.new_key(user="hid-blind", scopes=["publish", "subscribe"], channels=[name], filter="symbol = XYZ")
+    with server.http() as http:
+        publish(http, name, id="hidden")
+        publish(http, name, id="seen", symbol="XYZ")
+    with server.http(blind) as http:
+        hidden, nothing, seen = (
+            http.post(f"/v1/channels/{name}/signals", json={"symbol": "XYZ", "action": "BUY", "supersedes": id})
+            for id in ("hidden", "nothing", "seen")
+        )
+    assert (hidden.status_code, hidden.json()) == (nothing.status_code, nothing.json() | {"got": "hidden"})
+    assert hidden.status_code == 400 and seen.status_code == 403
+
+
 async def test_superseding_works_over_the_socket_too(server: RunningServer) -> None:
     """The same draft is the same draft, wherever it comes in."""
     name = channel(server, "life-super-ws")

@@ -13,16 +13,18 @@ import pytest
 from catalyst_signals import expiry
 from catalyst_signals.brokers.memory import MemoryBroker
 from catalyst_signals.changes import Author, Changes, if_match
-from catalyst_signals.errors import InvalidRequest, NotFound, SignalEnded, VersionConflict
+from catalyst_signals.errors import InvalidRequest, NotFound, SignalEnded, TooLarge, VersionConflict
 from catalyst_signals.events import Batch, Event, iso, now_us
 from catalyst_signals.expiry import EXPIRY, Expirer
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
 from catalyst_signals.publish import Publisher
-from catalyst_signals.signals import signal_draft
+from catalyst_signals.signals import DRAFT_BYTES_MAX, signal_draft
 from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.trust import Reader
 from catalyst_signals.wire import frame_of
+
+from .test_trust import spoil
 
 BOT = Author("bot")
 
@@ -93,6 +95,37 @@ async def test_an_end_is_the_end() -> None:
         assert sum(isinstance(result, SignalEnded) for result in results) == 2
         with pytest.raises(NotFound):
             await place.changes.cancel("main", "a~2", None, BOT)
+
+
+async def test_the_largest_signal_there_may_be_can_be_cancelled_and_superseded() -> None:
+    """A position must not stay open because there is no room to say that it is over."""
+    async with process(MemoryStore()) as place:
+        for id in ("a", "b"):
+            await place.publish(id=id, story="s" * (DRAFT_BYTES_MAX - 150))
+        assert min(len(event.body) for event in await place.log()) > DRAFT_BYTES_MAX - 100
+        with pytest.raises(TooLarge):
+            await place.changes.update("main", "a", {"note": "n" * 1000}, BOT)
+        await place.changes.cancel("main", "a", "r" * 1000, BOT)
+        await place.publish(id="c", supersedes="b")
+        ends = [frame_of(event).doc for event in await place.log() if event.version == 2]
+        assert [(doc["id"], doc["type"]) for doc in ends] == [("a", "signal.cancelled"), ("b", "signal.superseded")]
+        assert ends[0]["data"]["reason"] == "r" * 1000 and ends[1]["data"]["superseded_by"] == "c"
+
+
+async def test_a_signal_that_cannot_be_read_costs_no_other_its_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One damaged event of last year must not keep everybody's positions open."""
+    monkeypatch.setattr(expiry, "LOOK_S", 0.01)
+    async with process(MemoryStore()) as place:
+        for n in range(1, 6):
+            await place.publish(id=f"s{n}", expires_at=iso(now_us() + 100_000))
+        spoil(place.store, 3)
+        worker = asyncio.create_task(place.expirer.run(["main"]))
+        async with asyncio.timeout(2):
+            while len(await place.log()) < 9:
+                await asyncio.sleep(0.01)
+        worker.cancel()
+        await asyncio.gather(worker, return_exceptions=True)
+        assert {event.id for event in (await place.log())[5:]} == {"s1~2", "s2~2", "s4~2", "s5~2"}
 
 
 async def test_several_processes_end_what_is_over_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,9 @@ from catalyst_signals.errors import CatalystError, HistoryRewritten
 from catalyst_signals.events import Batch, Frame
 from catalyst_signals.filters import EVERYTHING, parse
 from catalyst_signals.hub import Hub
+from catalyst_signals.modifiers import Age
 from catalyst_signals.pager import Pager
+from catalyst_signals.pages import Page
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.tape import Peer, Subscriber, Tape
@@ -153,7 +155,7 @@ async def test_a_page_is_read_once_for_all_who_ask() -> None:
 
 async def test_who_waits_for_more_and_leaves_leaves_nothing_behind() -> None:
     """A stream on a quiet channel waits a hundred thousand times a day."""
-    _, hub, tape = await world(1)
+    _, _, tape = await world(1)
     for _ in range(50):
         try:
             async with asyncio.timeout(0.001):
@@ -161,3 +163,39 @@ async def test_who_waits_for_more_and_leaves_leaves_nothing_behind() -> None:
         except TimeoutError:
             pass
     assert not tape.waiters
+
+
+def erased_of(reader: Reader) -> list[int]:
+    """The events whose words did not come any more."""
+    return [m["seq"] for m in reader.seen if m.get("erased")]
+
+
+async def test_what_waits_to_be_sent_when_it_is_erased_is_sent_erased() -> None:
+    """Whoever had something erased was answered; nobody is shown it after that, however long the hub was held."""
+    store, hub, tape = await world(0)
+    reader = Reader()
+    hub.join(Peer(reader.write, reader), tape, EVERYTHING, 0, tape.epoch, None)
+    await turns()
+    hub.hold(True)
+    for frame in await more(store, 3):
+        hub.offer(frame)
+    await store.erase("main", 2)
+    hub.forget("main", [2])
+    hub.hold(False)
+    await turns()
+    assert reader.seqs() == [1, 3] and erased_of(reader) == [2]
+    kept = (await store.read("main", 1, 1))[0]
+    assert [m for m in reader.seen if m.get("erased")] == [json.loads(frame_of(kept).text)], "as it is read later"
+
+
+async def test_a_page_remembers_no_filter_of_those_who_left() -> None:
+    """A client that tries a thousand filters costs what one costs."""
+    store, _, tape = await world(50)
+    page = Page([frame_of(event) for event in await store.read("main", 0, 50)])
+    for n in range(12):
+        page.matching(tape.group_for(parse(f"symbol = B{n}"), Age()), tape)
+    for n in range(300):
+        group = tape.group_for(parse(f"confidence < 0.{n} or symbol = ACME"), Age())
+        assert [frame.seq for frame in page.matching(group, tape)] == list(range(1, 51, 2))
+        tape.release(group)
+    assert len(page._hits) < 50

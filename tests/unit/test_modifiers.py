@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from catalyst_signals import hub as hub_module
+from catalyst_signals.errors import RangeUntrusted
 from catalyst_signals.events import Batch, Draft, Frame, iso, now_us
 from catalyst_signals.filters import EVERYTHING, parse
 from catalyst_signals.hub import Hub
@@ -20,10 +21,12 @@ from catalyst_signals.places import position_message
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.tape import Peer, Subscriber, Tape
+from catalyst_signals.trust import Reader as Trusted
 from catalyst_signals.versions import end, update
 from catalyst_signals.wire import frame_of
 
 from .test_hub import Reader
+from .test_trust import spoil
 
 START_US = now_us()
 
@@ -44,6 +47,7 @@ class World:
     def __init__(self, clock: Clock) -> None:
         self.clock = clock
         self.store = MemoryStore()
+        self.trusted = Trusted(self.store)
         self.finds = 0
 
     async def open(self) -> World:
@@ -55,7 +59,7 @@ class World:
         return self
 
     async def fetch(self, channel: str, after: int, limit: int) -> list[Frame]:
-        return [frame_of(event) for event in await self.store.read(channel, after, limit)]
+        return [frame_of(event) for event in await self.trusted.read(channel, after, limit)]
 
     async def find(self, channel: str, ids: Any) -> Any:
         self.finds += 1
@@ -218,6 +222,19 @@ async def test_latest_looks_at_a_whole_stretch_of_many_pages(world: World) -> No
             )
         )
         assert reader.seqs() == wanted and place.sent + place.held["replaced"] == matched and place.seq == 3000
+
+
+async def test_latest_is_served_up_to_what_cannot_be_trusted_and_then_told(world: World) -> None:
+    """Looking ahead must not cost what comes before the damage: it would be lost, and no gap would say so."""
+    await world.add(*(world.published(f"s{n}", f"S{n % 7}") for n in range(1, 601)))
+    spoil(world.store, 500)
+    reader = Reader()
+    subscriber = world.join(reader, mode="latest")
+    for _ in range(20):
+        await settled()
+    assert reader.seqs() == list(range(493, 500)), "the newest of each instrument before it"
+    assert isinstance(reader.end, RangeUntrusted) and reader.end.extra["void"] == [500, 500]
+    assert (subscriber.judged, subscriber.sent, subscriber.held) == (499, 7, {"replaced": 492})
 
 
 async def test_ended_hold_sends_only_the_last_version_there_was_at_the_head(world: World) -> None:

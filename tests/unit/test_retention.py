@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from catalyst_signals.errors import PositionTooOld
+from catalyst_signals.errors import PositionTooOld, UnknownChannel
 from catalyst_signals.events import Batch, Frame
 from catalyst_signals.pager import Pager
 from catalyst_signals.projections import Channel, system_draft
@@ -38,6 +38,12 @@ async def test_retention_by_count_keeps_the_newest() -> None:
     for _ in range(2):
         extent = (await sweep(store, Channel("main", count=3), 20 * SECOND_US)).extent
         assert (extent.first, extent.last) == (8, 10)
+
+
+async def test_a_channel_without_a_log_is_an_error_that_can_be_tried_again() -> None:
+    """Housekeeping meets a channel between its two commits: it goes on with the others."""
+    with pytest.raises(UnknownChannel):
+        await sweep(await log_of(1), Channel("half", count=3), 20 * SECOND_US)
 
 
 async def test_what_is_void_between_epochs_does_not_count() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import shutil
 import sqlite3
@@ -13,11 +14,18 @@ import pytest
 from msgspec.structs import replace
 
 from catalyst_signals.errors import PositionTooOld, RangeUntrusted, StoreCorrupt
-from catalyst_signals.events import Batch, Draft, hash_of_draft
+from catalyst_signals.events import Batch, Draft, Frame, hash_of_draft
+from catalyst_signals.filters import EVERYTHING
+from catalyst_signals.hub import Hub
+from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.stores.sqlite import SqliteStore, rows
+from catalyst_signals.tape import Peer
 from catalyst_signals.trust import Reader, scrub
 from catalyst_signals.verify import Fault, verify
+from catalyst_signals.wire import frame_of
+
+from .test_hub import Reader as Client
 
 OPEN = Batch(channel="main", subject="system", drafts=[])
 COUNT = 20
@@ -148,6 +156,35 @@ async def test_a_scrub_finds_damage_before_anybody_asks_and_forgets_it_when_it_i
         execute(path, "UPDATE events SET body = ? WHERE place = ?", body, rows.place(1, 9))
         await scrub(store, reader.note)
         assert reader.faults == {}
+
+
+async def test_a_damaged_table_of_ids_ends_the_subscription_that_needs_it_and_nothing_else(path: Path) -> None:
+    """`catalyst latest` of one user must not end the process for all; the others are served from the same file."""
+    with sqlite3.connect(path) as connection:
+        (root,) = connection.execute("SELECT rootpage FROM sqlite_schema WHERE name = 'ids'").fetchone()
+        (size,) = connection.execute("PRAGMA page_size").fetchone()
+    connection.close()
+    async with SqliteStore(path) as store:
+        with path.open("r+b") as file:
+            file.seek((root - 1) * size)
+            file.write(b"\x55" * 64)
+        reader, extent = Reader(store), (await store.extents())["main"]
+
+        async def fetch(channel: str, after: int, limit: int) -> list[Frame]:
+            return [frame_of(event) for event in await reader.read(channel, after, limit)]
+
+        hub = Hub(fetch, store.find)
+        tape = hub.open("main", extent.epoch, 0, "00000000")
+        for frame in await fetch("main", 0, COUNT):
+            hub.offer(frame)
+        plain, latest = Client(), Client()
+        hub.join(Peer(plain.write, plain), tape, EVERYTHING, 0, tape.epoch, None)
+        hub.join(Peer(latest.write, latest), tape, EVERYTHING, 0, tape.epoch, None, Modifiers(ended="hold"))
+        async with asyncio.timeout(2):
+            while latest.end is None or len(plain.seqs()) < COUNT:
+                await asyncio.sleep(0.01)
+        assert isinstance(latest.end, StoreCorrupt) and plain.end is None and latest.seqs() == []
+        await hub.close()
 
 
 # -- every bit ------------------------------------------------------------------------------------------------------
