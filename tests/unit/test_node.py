@@ -1,6 +1,6 @@
 """One process with everything but a listener: what a slow or dead client, an admin or damage may not do to it.
 
-Covers `catalyst_signals.server.house`, `catalyst_signals.server.stream` and `catalyst_signals.server.erasing` from within.
+Covers `catalyst_signals.server.house`, `catalyst_signals.server.stream`, `catalyst_signals.server.erasing` from within.
 """
 
 from __future__ import annotations
