@@ -6,9 +6,11 @@ Law: the log's law of ids decides: of two who write the same version one wins, a
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
+from weakref import WeakValueDictionary
 
 from catalyst_signals.errors import (
     Conflict,
@@ -74,6 +76,7 @@ class Changes:
     def __init__(self, store: Store, publisher: Publisher) -> None:
         self._store = store
         self._publisher = publisher
+        self._changing: WeakValueDictionary[tuple[str, str], asyncio.Lock] = WeakValueDictionary()
         self.erasures = 0  # How often something was erased: what was read before must not be written again.
 
     # -- looking ----------------------------------------------------------------------------------------------------
@@ -145,6 +148,10 @@ class Changes:
         return await self._change(channel, id, author, if_version, lambda doc: end(doc, "signal.cancelled", **why))
 
     async def _change(self, channel: str, id: str, author: Author, if_version: int | None, make: Make) -> Stored:
+        async with self._changing.setdefault((channel, id), asyncio.Lock()):  # Here one after the other: nobody loses.
+            return await self._change_it(channel, id, author, if_version, make)
+
+    async def _change_it(self, channel: str, id: str, author: Author, if_version: int | None, make: Make) -> Stored:
         for _ in range(TRIES):
             erasures = self.erasures
             present = await self.present(channel, id)
@@ -236,7 +243,7 @@ def _updated(doc: Doc, patch: Any) -> Draft | None:
 
 def _check_change(present: Present, author: Author, if_version: int | None) -> None:
     _check_owner(present, author, "id")
-    if if_version is not None and if_version != present.version:
+    if if_version is not None and if_version != present.version and not present.ended:
         raise VersionConflict(
             f"this signal is at version {present.version} now", field="If-Match", got=if_version,
             allowed=present.version, version=present.version,

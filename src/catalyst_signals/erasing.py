@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from catalyst_signals.errors import Forbidden, NotFound, PositionTooOld, StoreUnavailable
-from catalyst_signals.events import event_id
+from catalyst_signals.events import event_id, signal_id
 from catalyst_signals.stores import Store
 from catalyst_signals.versions import VERSIONS_MAX
 from catalyst_signals.wire import SYSTEM_CHANNEL
@@ -38,6 +38,20 @@ async def seqs_of(store: Store, channel: str, id: str) -> list[int]:
     if not kept:
         raise PositionTooOld("retention has dropped all of this signal", field="id", got=id, first=first)
     return kept
+
+
+async def quoting(store: Store, channel: str, seq: int) -> list[int]:
+    """An event and the later versions of its signal, which still say in `was` what it said.
+
+    Raises:
+        NotFound, PositionTooOld: there is no such event.
+    """
+    events = await store.read(channel, seq - 1, 1) if seq > 0 else []
+    if not events or events[0].seq != seq:
+        raise NotFound("there is no event of that seq", field="seq", got=seq)
+    if not events[0].type.startswith("signal."):
+        return [seq]
+    return [each for each in await seqs_of(store, channel, signal_id(events[0].id)) if each >= seq]
 
 
 async def erase(store: Store, channel: str, seqs: Sequence[int]) -> StoreUnavailable | None:

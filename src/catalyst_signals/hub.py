@@ -105,6 +105,11 @@ class Hub:
         self.pager.forget(tape)
         tape.pending = [erased(frame) if frame.seq in seqs else frame for frame in tape.pending]
         tape.erased.update(seq for seq in seqs if seq > tape.tip)
+        end = tape.next_done
+        if end is not None and any(tape.done < seq <= end.seq for seq in seqs):
+            for subscriber in tape.subscribers:  # The bytes of this turn are joined: who still waits for them reads.
+                self._park(subscriber)
+                self._enqueue(subscriber)
 
     # -- the subscriber side --------------------------------------------------------------------------------------
 
@@ -406,8 +411,8 @@ class Hub:
         """What comes after `at`, for a cursor that may have moved since it asked."""
         if not subscriber.is_current or subscriber.slot is not None:
             return
-        if at != subscriber.reads_at:
-            self._enqueue(subscriber)  # It asked twice, and the other answer was first.
+        if at != subscriber.reads_at or (isinstance(result, Page) and result.last <= at):
+            self._enqueue(subscriber)  # It asked twice and the other answer was first, or the page was read anew.
         elif isinstance(result, CatalystError) and subscriber.survey is not None and at > subscriber.judged:
             subscriber.survey.until = at  # It looked ahead: first what comes before is served.
             self._enqueue(subscriber)

@@ -89,7 +89,7 @@ class Pager:
         waiting = self._reads.setdefault(key, [])
         waiting.append(lambda result: self._hand_out(tape, after, result, then, exactly))
         if len(waiting) == 1:
-            self._start(self._read_page(key))
+            self._start(self._read_page(tape, key))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = vital(work)
@@ -105,15 +105,15 @@ class Pager:
         else:
             then(result)
 
-    async def _read_page(self, key: tuple[str, int]) -> None:
-        result = await self._asked_until_it_answers(*key)
+    async def _read_page(self, tape: Tape, key: tuple[str, int]) -> None:
+        result = await self._asked_until_it_answers(tape, *key)
         if isinstance(result, Page):
             self._pages.put(key, result)
         for then in self._reads.pop(key):
             then(result)
 
-    async def _asked_until_it_answers(self, channel: str, after: int) -> PageOrError:
-        while True:
+    async def _asked_until_it_answers(self, tape: Tape, channel: str, after: int) -> PageOrError:
+        while tape.stopped is None:
             try:
                 async with self._reading:
                     known = self._forgotten
@@ -127,6 +127,7 @@ class Pager:
             except CatalystError as error:
                 return error
             await asyncio.sleep(RETRY_S)
+        return tape.stopped
 
     def look_up(self, tape: Tape, page: Page, then: Then) -> None:
         """Learn which events of a page are signals that a later version replaces, as of now; `then` gets the page."""

@@ -240,7 +240,7 @@ def resume(log: Standing, *, after: int | None, epoch: str | None, hash8: str | 
     _check_void(log, after)
     if after < log.first - 1:
         raise PositionTooOld(field="after", got=after, first=log.first, last=log.head, epoch=log.epoch)
-    if after and hash8 is not None and known8 is not None and hash8 != known8:
+    if after and hash8 is not None and hash8 != known8:  # Also where this log has no event at all.
         raise EpochChanged(
             "the event at this position is another one here: the log was rewritten; start again",
             void=[1, after], resume_after=log.first - 1, epoch=log.epoch,
@@ -258,7 +258,7 @@ def _check_void(log: Standing, after: int) -> None:
 def _void_before(epoch: Epoch, log: Standing) -> EpochChanged:
     """What was given out before an epoch and is not in the log: from where all agree up to the epoch's first."""
     agreed = epoch.agreed
-    go_on = agreed if agreed < epoch.last_before else epoch.first - 1
+    go_on = agreed if agreed < epoch.last_before else min(epoch.first - 1, log.head)  # A void may be the log's end yet.
     return EpochChanged(void=[agreed + 1, epoch.first - 1], resume_after=max(go_on, log.first - 1), epoch=log.epoch)
 
 
@@ -277,5 +277,5 @@ def _check_older(log: Standing, epoch: str, after: int, *, same: bool) -> None:
             resume_after=log.first - 1,
             epoch=log.epoch,
         )
-    if after > successor.agreed and not (same and after <= successor.last_before):
+    if after > successor.agreed and not same:
         raise _void_before(successor, log)

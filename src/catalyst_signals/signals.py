@@ -28,7 +28,7 @@ __all__ = [
 ]  # fmt: skip
 
 DRAFT_BYTES_MAX = 64 << 10
-OURS = frozenset(("seq", "epoch", "ts", "hash", "version", "channel", "type", "was", "provider"))
+OURS = frozenset(("seq", "epoch", "ts", "hash", "version", "channel", "type", "was", "provider", "superseded_by"))
 ENDINGS = frozenset(("signal.cancelled", "signal.superseded", "signal.expired"))
 
 _FLOAT_CHARS_MAX = 64

@@ -50,7 +50,7 @@ def update(doc: Doc, patch: Any) -> Draft | None:
     data = dict(doc["data"])
     provider = data.pop("provider", None)
     _check_fixed(doc, patch)
-    patch = expanded({name: value for name, value in patch.items() if name != "id"})
+    patch = expanded(_spelt_out({name: value for name, value in patch.items() if name != "id"}))
     if str(patch.get("action")).lower() in SHORT_ACTIONS:
         data.pop("direction", None)  # BUY and SELL say it themselves.
     merged = canonical(merge(data, patch))
@@ -68,6 +68,16 @@ def update(doc: Doc, patch: Any) -> Draft | None:
         text = f"a signal is at most {DRAFT_BYTES_MAX:,} bytes, with this change it has {size:,}"
         raise TooLarge(text, got=size, allowed=DRAFT_BYTES_MAX)
     return None if merged == doc["data"] else _draft(doc, "signal.updated", merged)
+
+
+def _spelt_out(patch: dict[str, Any]) -> dict[str, Any]:
+    """A short form that takes something away, as what it stands for: a null is nothing in a draft, not in a patch."""
+    for name in ("symbol", "ticker"):
+        if name in patch and patch[name] is None:
+            raise InvalidDraft("`instrument` never changes; cancel this signal and publish another", field="instrument")
+    if "target" in patch and patch["target"] is None:
+        return {**{name: value for name, value in patch.items() if name != "target"}, "targets": None}
+    return patch
 
 
 def _check_fixed(doc: Doc, patch: Mapping[str, Any]) -> None:

@@ -285,3 +285,28 @@ def test_signals_that_were_due_while_the_server_was_down_end_once_after_it_comes
             found = [e["id"] for e in events(http, "main") if e["type"] == "signal.expired"]
         assert sorted(found) == sorted([f"d{number}" for number in range(20)] + ["later"])
         server.stop()
+
+
+def test_what_an_outsider_stumbled_over_stays_mended(server: RunningServer) -> None:
+    """Short forms that take away, ids with a slash, eight writers at once, an old condition on what has ended."""
+    name = channel(server, "life-outside")
+    with server.http() as http:
+        path = f"/v1/channels/{name}/signals"
+        publish(http, name, id="fmp/ACME/1", target="12")
+        gone = http.patch(f"{path}/fmp/ACME/1", json={"target": None}).json()
+        newest = http.get(f"{path}/fmp%2FACME%2F1").json()["versions"][-1]
+        assert gone["version"] == 2 and "targets" not in newest["data"]
+        assert http.patch(f"{path}/fmp/ACME/1", json={"symbol": None}).status_code == 400
+
+        def writer(number: int) -> int:
+            with server.http() as own:
+                return own.patch(f"{path}/fmp/ACME/1", json={"note": f"w{number}"}).status_code
+
+        with ThreadPoolExecutor(8) as pool:
+            assert set(pool.map(writer, range(20))) == {200}
+        assert http.post(f"{path}/fmp/ACME/1/cancel", json={}).json()["version"] == 23
+        late = http.patch(f"{path}/fmp/ACME/1", json={"note": "x"}, headers={"If-Match": '"1"'})
+        assert late.json()["error"] == "signal_ended"
+        forged = http.post(path, json={"symbol": "A", "action": "BUY", "superseded_by": "x"})
+        assert forged.status_code == 400 and forged.json()["field"] == "superseded_by"
+        assert http.delete(f"{path}/fmp/ACME/1").json()["erased"]

@@ -282,7 +282,7 @@ def _refused_rightly(history: History, change: Change, owners: set[str], error: 
         case NotFound():
             return _may_be_gone(history, change.id)
         case Forbidden():
-            return owners != {change.subject}
+            return owners != {change.subject} or history.final.rewound  # Then the first version may be missing.
         case InvalidDraft():
             until = (change.patch or {}).get("expires_at")
             return error.field == "expires_at" and until is not None and (parse_iso(until) or NEVER) <= at_us

@@ -29,7 +29,7 @@ from .faults import FaultyBroker, StoreLine
 from .history import Erasure
 from .interests import filter_of
 from .sightings import WatchedFollower, WatchedHub, WatchedPublisher
-from .virtual import Process
+from .virtual import InOrder, Process
 
 if TYPE_CHECKING:
     from .world import World
@@ -80,6 +80,7 @@ class ServerProcess(Process):
         self.node: ServerNode | None = None
         self.broker = FaultyBroker(world, name)
         self.draining = False
+        self.untold = InOrder()  # Erasures it has not heard of yet.
 
     @property
     def ready(self) -> bool:
@@ -191,6 +192,10 @@ class ServerProcess(Process):
         """The `system` event that says what was erased, as erasing.watch takes it."""
         if self.node is not None and erasure.channel in self.node.hub.tapes:
             self.node.hub.forget(erasure.channel, [erasure.seq])
+        self._heard(erasure)
+
+    def _heard(self, erasure: Erasure) -> None:
+        self.untold.discard(erasure)
         erasure.told_us = max(erasure.told_us, self.world.now_us())
 
     async def drain(self) -> None:
@@ -208,6 +213,8 @@ class ServerProcess(Process):
         if not self.dead:
             self.world.note("%-8s dies", self.name)
             self.dead = True
+            for erasure in list(self.untold):
+                self._heard(erasure)  # From here on it says nothing.
             self.broker.vanish()
             for wire in self.wires:
                 wire.server_died()

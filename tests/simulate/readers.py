@@ -302,6 +302,8 @@ class Reader:
         if interest.life is None or (asked.after is None and not changed):
             self._begin(interest, after)
         assert interest.life is not None
+        if not interest.life.stretches:  # It may have asked for a later place before it was told where to begin.
+            interest.life.after = max(interest.life.after, after)
         stretch = Stretch(asked.filter, after, epoch, asked.after, content["head"], asked.wish)
         if content["filter"] != asked.filter.text or any(content[k] != v for k, v in vars(asked.wish).items()):
             self.refusals.append(f"{self.name} asked for {asked.filter.text!r} {asked.wish} and got {content}")
@@ -313,7 +315,7 @@ class Reader:
         interest.top = max(interest.top, after)
 
     def _begin(self, interest: Interest, after: int) -> None:
-        interest.life = Life(self.name, interest.channel)
+        interest.life = Life(self.name, interest.channel, after)
         self.lives.append(interest.life)
         interest.top = after
 

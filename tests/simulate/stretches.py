@@ -106,6 +106,7 @@ class Life:
 
     reader: str
     channel: str
+    after: int  # Where it began; who was told to begin there may have asked for something else before.
     stretches: list[Stretch] = field(default_factory=list)
     handed: list[tuple[int, bytes]] = field(default_factory=list)
     told: list[Told] = field(default_factory=list)  # The last ended it.
@@ -115,7 +116,7 @@ def judge_life(history: History, life: Life) -> Complaints:
     """All that is wrong with what a reader got."""
     name = f"{life.reader} on {life.channel}"
     expected: list[tuple[int, bytes]] = []
-    top = life.stretches[0].after if life.stretches else 0
+    top = life.after
     possible = history.logs
     for number, stretch in enumerate(life.stretches, 1):
         says = f"{name}, stretch {number} {stretch.name}"
@@ -160,8 +161,11 @@ def _judge_told(history: History, name: str, life: Life, told: Told) -> Complain
     else:
         yield f"{says}, which says nothing"
         return
+    standing: list[tuple[int, bytes]] = []  # What it builds on: who went back of its own will gave up what came after.
+    for stretch in life.stretches:
+        standing = [pair for pair in standing if pair[0] <= stretch.after] + stretch.received
     gone = [
-        [at for at, text in life.handed if at <= seq and (at, text) not in log.texts and not low <= at <= high]
+        [at for at, text in standing if at <= seq and (at, text) not in log.texts and not low <= at <= high]
         for log in history.present(told.asked_us)
     ]
     if all(gone):

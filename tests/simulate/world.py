@@ -22,6 +22,7 @@ from catalyst_signals.events import Batch
 from catalyst_signals.server import stream
 
 from .faults import Ether, FaultyStore, Weather
+from .history import NEVER
 from .interests import FILTERS
 from .judge import Case, Change, Offer, judge
 from .processes import ServerProcess, Steady
@@ -223,7 +224,8 @@ class World:
             erasure = self.store.erase(channel, seq, self.now_us())
             self.note("store    erases %s %d", channel, erasure.seq)
             self.saw("an event was erased")
-            for process in self.processes:
+            for process in (each for each in self.processes if not each.dead):
+                process.untold.add(erasure)
                 self.loop.call_later(self.rng.expovariate(5), process.hear_of, erasure, context=process.context)
             for reader in self.readers:
                 self.later(2 * self.rng.random(), reader.replay, channel)  # All of it again, while it is still at hand.
@@ -310,6 +312,9 @@ class World:
         self.note("the world is at rest")
 
     def _judged(self) -> list[str]:
+        for process in self.processes:
+            for erasure in process.untold:
+                erasure.told_us = NEVER
         histories = {channel: self.store.history(channel) for channel in self.channels}
         lives = [life for reader in self.readers for life in reader.lives]
         refusals = [refusal for reader in self.readers for refusal in reader.refusals]

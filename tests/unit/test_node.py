@@ -14,7 +14,7 @@ import pytest
 
 from catalyst_signals.changes import Author
 from catalyst_signals.errors import CatalystError, NotFound
-from catalyst_signals.events import Batch, Event, Frame
+from catalyst_signals.events import Batch, Frame
 from catalyst_signals.filters import parse
 from catalyst_signals.server.app import build_app, open_node
 from catalyst_signals.server.node import Node
@@ -171,37 +171,75 @@ async def test_a_change_that_is_being_stored_is_erased_with_the_rest(node: Node,
     assert answer.status_code == 200 and await words_left(node) == []
 
 
+class Gate:
+    """A store that takes its time: to answer what it has read of a channel, or to append to it."""
+
+    def __init__(self, node: Node, patch: pytest.MonkeyPatch, name: str, channel: str) -> None:
+        self.asked, self.go_on = asyncio.Event(), asyncio.Event()
+        do = getattr(node.store, name)
+
+        async def read(*args: Any) -> Any:
+            answer = await do(*args)
+            await self.wait(args[0] == channel)
+            return answer
+
+        async def append(batches: list[Batch]) -> Any:
+            await self.wait(batches[0].channel == channel)
+            return await do(batches)
+
+        patch.setattr(node.store, name, read if name == "read" else append)
+
+    async def wait(self, concerned: bool) -> None:
+        if concerned:
+            self.asked.set()
+            await self.go_on.wait()
+
+
 async def test_what_was_read_before_an_erasure_is_not_written_after_it(
     node: Node, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change waits for the disk while everything it has read is erased."""
     await publish(node, "main", id="s1", note="SECRET")
     await publish(node, "main", id="s2", note="SECRET")
-    asked, go_on, read = asyncio.Event(), asyncio.Event(), node.store.read
-
-    async def slowly(channel: str, after: int, limit: int) -> list[Event]:
-        found = await read(channel, after, limit)
-        if channel == "main" and not go_on.is_set():
-            asked.set()
-            await go_on.wait()
-        return found
-
-    monkeypatch.setattr(node.store, "read", slowly)
+    reading = Gate(node, monkeypatch, "read", "main")
     draft, _ = signal_draft({"symbol": "ACME", "action": "BUY", "supersedes": "s2"}, subject="admin")
     changes = asyncio.gather(
         node.changes.update("main", "s1", {"confidence": 0.5}, Author("admin")),
         node.changes.publish("main", Author("admin"), [draft]),
         return_exceptions=True,
     )
-    await asked.wait()
+    await reading.asked.wait()
     async with http(node) as rest:
         for id in ("s1", "s2"):
             assert (await rest.delete(f"/v1/channels/main/signals/{id}")).status_code == 200
-    go_on.set()
+    reading.go_on.set()
     changed, superseded = await changes
     assert isinstance(changed, NotFound)
     assert isinstance(superseded, CatalystError) and superseded.field == "supersedes"
     assert await words_left(node) == []
+
+
+async def test_what_is_written_while_the_erasure_is_being_told_is_erased_too(
+    node: Node, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A change that nobody could stop any more is found before anyone is answered."""
+    await publish(node, "main", id="s1", note="SECRET")
+    reading = Gate(node, monkeypatch, "read", "main")
+    telling, storing = (Gate(node, monkeypatch, "append", channel) for channel in (SYSTEM_CHANNEL, "main"))
+    change = asyncio.create_task(node.changes.update("main", "s1", {"confidence": 0.5}, Author("admin")))
+    await reading.asked.wait()
+    async with http(node) as rest:
+        erasing = asyncio.create_task(rest.delete("/v1/channels/main/signals/s1"))
+        await telling.asked.wait()
+        reading.go_on.set()
+        await asyncio.sleep(0.01)
+        telling.go_on.set()
+        await storing.asked.wait()
+        await asyncio.sleep(0.01)
+        storing.go_on.set()
+        answer = await erasing
+    await change
+    assert answer.json() == {"erased": [1, 2]} and await words_left(node) == []
 
 
 # -- slow and dead clients ------------------------------------------------------------------------------------------
@@ -209,7 +247,7 @@ async def test_what_was_read_before_an_erasure_is_not_written_after_it(
 
 async def test_a_client_that_is_full_again_while_it_is_told_of_an_edited_filter_stays_paused(node: Node) -> None:
     """Memory has a limit: what a slow client costs is a cursor, whatever it subscribes to."""
-    await opened(node, "a", "b", "c")
+    await opened(node, *"abcd")
     me = node.authenticate(node.first_key)
 
     async def save(filter: str) -> None:
@@ -218,15 +256,15 @@ async def test_a_client_that_is_full_again_while_it_is_told_of_an_edited_filter_
 
     await save("symbol = ACME")
     connection, wire = connected(node)
-    connection.received('{"type":"subscribe","channels":["a","b","c"],"filter":"mine"}')
-    assert await within(0.3, lambda: all(node.hub.tapes[name].subscribers for name in "abc"))
+    connection.received('{"type":"subscribe","channels":["a","b","c","d"],"filter":"mine"}')
+    assert await within(0.3, lambda: all(node.hub.tapes[name].subscribers for name in "abcd"))
     wire.stuck = True
     await publish(node, "a", 40, note="x" * 1000)
     assert await within(0.3, lambda: wire.full)
     await save("symbol in (ACME, " + ", ".join(f"S{n:013d}" for n in range(490)) + ")")
     wire.drain()
-    assert wire.full, "three answers of 8 KB fill it"
     told = wire.buffered
+    assert wire.full and told < 28 << 10, "three answers of 8 KB fill it, the fourth waits"
     await publish(node, "a", 300, note="x" * 1000)
     await asyncio.sleep(0.05)
     assert wire.buffered == told
@@ -235,7 +273,7 @@ async def test_a_client_that_is_full_again_while_it_is_told_of_an_edited_filter_
     await asyncio.sleep(0.05)
     assert not wire.full and node.hub.tapes["a"].done == 340
     assert {node.hub.place(s).seq for s in node.hub.tapes["a"].subscribers} == {340}
-    assert len({s.group.filter.text for name in "abc" for s in node.hub.tapes[name].subscribers}) == 1
+    assert len({s.group.filter.text for name in "abcd" for s in node.hub.tapes[name].subscribers}) == 1
     connection.closing()
 
 

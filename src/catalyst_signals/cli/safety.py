@@ -18,7 +18,7 @@ from catalyst_signals.cli import console
 from catalyst_signals.cli.options import DEFAULT_URL, Channel, Json, Key, Mistake, Url, examples, server_of
 from catalyst_signals.cli.rest import Rest
 from catalyst_signals.cli.store import NO, StoreUrl
-from catalyst_signals.erasing import ERASED, check_erasable, erase, seqs_of
+from catalyst_signals.erasing import ERASED, check_erasable, erase, quoting, seqs_of
 from catalyst_signals.errors import Conflict, StoreCorrupt
 from catalyst_signals.events import Batch, Extent
 from catalyst_signals.projections import system_draft
@@ -210,7 +210,7 @@ async def _erase_in(store_url: str, channel: str, seq: int | None, id: str | Non
     """As a server does it: erased first, said in `system` then."""
     store: Store
     async with open_backend(store_url, STORES, setting="store_url") as store:
-        seqs = [seq] if seq is not None else await seqs_of(store, channel, str(id))
+        seqs = await quoting(store, channel, seq) if seq is not None else await seqs_of(store, channel, str(id))
         left = await erase(store, channel, seqs)
         draft = system_draft(ERASED, {"channel": channel, "seqs": seqs})
         await store.append([Batch(channel=SYSTEM_CHANNEL, subject="cli", drafts=[draft])])

@@ -11,7 +11,7 @@ from typing import Annotated
 
 from fastapi import APIRouter, Path, Request, Response
 
-from catalyst_signals.erasing import ERASED, check_erasable, erase, seqs_of
+from catalyst_signals.erasing import ERASED, check_erasable, erase, quoting, seqs_of
 from catalyst_signals.events import Frame
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import json_response, node_of, principal_of
@@ -22,13 +22,14 @@ router = APIRouter(prefix="/v1/channels/{channel}", tags=["signals"])
 
 @router.delete("/events/{seq}")
 async def erase_event(channel: str, seq: Annotated[int, Path(ge=1, lt=1 << 40)], request: Request) -> Response:
-    """Erase what one event said; its place, id and hashes stay."""
+    """Erase what one event said, and later versions that quote it; places, ids and hashes stay."""
     _may_erase(request, channel)
-    await _erase(request, channel, [seq])
-    return json_response({"erased": [seq]})
+    seqs = await quoting(node_of(request).store, channel, seq)
+    await _erase(request, channel, seqs)
+    return json_response({"erased": seqs})
 
 
-@router.delete("/signals/{id}")
+@router.delete("/signals/{id:path}")
 async def erase_signal(channel: str, id: str, request: Request) -> Response:
     """Erase what every version of a signal said, also of one that is being written meanwhile."""
     _may_erase(request, channel)

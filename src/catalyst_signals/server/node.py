@@ -222,6 +222,9 @@ class Node:
         Raises:
             PositionLost: not exactly there; says what is void and where one could.
         """
+        if tape.done_epoch not in [epoch.name for epoch in self.follower.extents[tape.channel].epochs]:
+            await self.follower.poll()  # The tape crossed into an epoch by hints; where that began, the store says.
+            check_goes_on(tape)
         standing = self.standing(tape)
         if after is not None and after > standing.head:
             await self.follower.caught_up(tape.channel)

@@ -1,5 +1,7 @@
 """REST for one signal: every version of it, a change, its end.
 
+An id may hold `/`, so it takes the rest of the path, and `/cancel` is looked for first.
+
 Owns: the shapes of requests and answers. What a change is and who may make it is decided in changes.py.
 """
 
@@ -18,7 +20,23 @@ from catalyst_signals.server.requests import body_of, json_of, json_response, no
 from catalyst_signals.signals import decode
 from catalyst_signals.wire import answer, frame_of
 
-router = APIRouter(prefix="/v1/channels/{channel}/signals/{id}", tags=["signals"])
+router = APIRouter(prefix="/v1/channels/{channel}/signals/{id:path}", tags=["signals"])
+
+
+class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
+    """What `POST .../cancel` takes."""
+
+    reason: str | None = None
+
+
+@router.post("/cancel")
+async def cancel(channel: str, id: str, request: Request) -> Response:
+    """End a signal; whoever was shown it is told."""
+    node, principal = _who(request, channel)
+    reason = (await json_of(request, CancelBody)).reason
+    only_version = if_match(request.headers.get("if-match"))
+    stored = await node.changes.cancel(channel, id, reason, author_of(principal), if_version=only_version)
+    return _answered(stored)
 
 
 @router.get("")
@@ -43,22 +61,6 @@ async def update(channel: str, id: str, request: Request) -> Response:
     patch = decode(await body_of(request))
     only_version = if_match(request.headers.get("if-match"))
     stored = await node.changes.update(channel, id, patch, author_of(principal), if_version=only_version)
-    return _answered(stored)
-
-
-class CancelBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What `POST .../cancel` takes."""
-
-    reason: str | None = None
-
-
-@router.post("/cancel")
-async def cancel(channel: str, id: str, request: Request) -> Response:
-    """End a signal; whoever was shown it is told."""
-    node, principal = _who(request, channel)
-    reason = (await json_of(request, CancelBody)).reason
-    only_version = if_match(request.headers.get("if-match"))
-    stored = await node.changes.cancel(channel, id, reason, author_of(principal), if_version=only_version)
     return _answered(stored)
 
 
