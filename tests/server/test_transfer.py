@@ -60,8 +60,12 @@ def test_a_running_log_moves_to_another_place_with_its_users_and_its_ids(origin:
             params = {"after": head - 1, "epoch": epoch}
             assert len(http.get("/v1/channels/main/events", params=params).json()["events"]) == 1
             refused = http.get("/v1/channels/main/events", params={"after": head + 5, "epoch": epoch})
-            assert refused.status_code == 409 and refused.json()["resume_after"] == said_first(server) - 1
+            assert refused.status_code == 409 and refused.json()["void"][1] == said_first(server) - 1
+            place = {"after": refused.json()["resume_after"], "epoch": refused.json()["epoch"]}
+            assert http.get("/v1/channels/main/events", params=place).json()["events"] == [], "it takes what it told"
             assert http.post("/v1/channels/main/signals", json=ACME).json()["seq"] == said_first(server)
+            told = http.get("/v1/channels/main/events", params=place).json()["events"]
+            assert [event["seq"] for event in told] == [said_first(server)]
 
 
 def said_first(server: RunningServer) -> int:
