@@ -13,7 +13,7 @@ BOTH_CORES = -n 2 --dist worksteal
 .PHONY: check test lint fix demo serve bench simulate clean help set-up-run set-up-dev
 .NOTPARALLEL:
 
-check: lint ## the everyday check, under a minute: lint, types, every test but the slow ones
+check: lint ## the everyday check, a little over a minute: lint, types, every test but the slow ones
 	SIMULATE_SEEDS=500 .venv/bin/pytest $(BOTH_CORES) $(EVERYDAY)
 
 test: lint ## everything CI runs: installs what the tests need, lint, types, every test
