@@ -32,7 +32,7 @@ from catalyst_signals.kinds import TEXT
 from catalyst_signals.publish import Publisher
 from catalyst_signals.signals import ENDINGS, check_not_expired
 from catalyst_signals.stores import Store
-from catalyst_signals.versions import VERSIONS_MAX, Doc, end, update
+from catalyst_signals.versions import VERSIONS_MAX, Doc, end, event_ids, update
 from catalyst_signals.wire import decode, frame_of
 
 NOWHERE = "there is no signal of that id"
@@ -107,7 +107,7 @@ class Changes:
         return Present(known[0].subject, known[-1], event.body, frame_of(event).doc)
 
     async def _known(self, channel: str, id: str) -> list[Known]:
-        ids = [event_id(id, version) for version in range(1, VERSIONS_MAX + 2)]
+        ids = event_ids(id)
         found = await self._store.find(channel, ids)
         known = [found[each] for each in ids if each in found]
         if "~" in id or not known:
@@ -234,24 +234,24 @@ def supersedes(draft: Draft) -> str | None:
 def _updated(doc: Doc, patch: Any) -> Draft | None:
     draft = update(doc, patch)
     late = None if draft is None else check_not_expired(decode(draft.body)["data"], now_us())
-    if late is not None and "expires_at" not in patch:
-        raise SignalEnded(f"this signal expired at {late.got}", field="id", got=doc["id"])
-    if late is not None:
+    if late is None:
+        return draft
+    if "expires_at" in patch:
         raise late
-    return draft
+    raise SignalEnded(f"this signal expired at {late.got}; publish another", field="id", got=doc["id"])
 
 
 def _check_change(present: Present, author: Author, if_version: int | None) -> None:
     _check_owner(present, author, "id")
-    if if_version is not None and if_version != present.version and not present.ended:
-        raise VersionConflict(
-            f"this signal is at version {present.version} now", field="If-Match", got=if_version,
-            allowed=present.version, version=present.version,
-        )  # fmt: skip
     if present.ended:
         ended = present.doc["type"].removeprefix("signal.")
         text = f"this signal has ended ({ended}): nothing can follow; publish another"
         raise SignalEnded(text, field="id", got=present.doc["id"], ended=ended, version=present.version)
+    if if_version not in (None, present.version):
+        raise VersionConflict(
+            f"this signal is at version {present.version} now; read it and decide again", field="If-Match",
+            got=if_version, allowed=present.version, version=present.version,
+        )  # fmt: skip
 
 
 def _check_owner(present: Present, author: Author, field: str) -> None:

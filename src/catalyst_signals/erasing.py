@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from catalyst_signals.errors import Forbidden, NotFound, PositionTooOld, StoreUnavailable
-from catalyst_signals.events import event_id, signal_id
+from catalyst_signals.events import signal_id
 from catalyst_signals.stores import Store
-from catalyst_signals.versions import VERSIONS_MAX
+from catalyst_signals.versions import event_ids
 from catalyst_signals.wire import SYSTEM_CHANNEL
 
 ERASED = "event.erased"  # The `system` event: {"channel", "seqs"}.
@@ -30,7 +30,7 @@ async def seqs_of(store: Store, channel: str, id: str) -> list[int]:
         NotFound: there is no signal of that id.
         PositionTooOld: retention dropped all of it.
     """
-    known = await store.find(channel, [event_id(id, version) for version in range(1, VERSIONS_MAX + 2)])
+    known = await store.find(channel, event_ids(id))
     if not known:
         raise NotFound("there is no signal of that id", field="id", got=id)
     first = (await store.extents([channel]))[channel].first

@@ -160,8 +160,8 @@ class Extent:
         return self.epochs[-1].name
 
     def epoch_at(self, seq: int) -> str:
-        """The epoch that `seq` belongs to; a void belongs to the epoch that begins after it."""
-        return next((e.name for e in reversed(self.epochs) if seq > e.last_before), self.epochs[0].name)
+        """As the function."""
+        return epoch_at(self.epochs, seq)
 
     @property
     def newest(self) -> int:
@@ -295,6 +295,11 @@ def wrong_with(event: Event) -> str | None:
     except (TypeError, AttributeError, StructError):  # A flipped bit can make another type of what is read.
         return "one of its fields cannot have been written"
     return None if expected == event.hash else "its fields do not have the stored hash"
+
+
+def epoch_at(epochs: Sequence[Epoch], seq: int) -> str:
+    """The name of the epoch that `seq` belongs to; a void belongs to the epoch that begins after it."""
+    return next((epoch.name for epoch in reversed(epochs) if seq > epoch.last_before), epochs[0].name)
 
 
 def next_seq(epochs: Sequence[Epoch], after: int) -> int:

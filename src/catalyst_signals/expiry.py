@@ -53,9 +53,7 @@ class Expirer:
         self._ends_us: dict[tuple[str, str], int] = {}
         self._due: list[tuple[int, str, str]] = []  # A heap; what `_ends_us` says otherwise is no longer so.
         self._read: dict[str, tuple[int, str]] = {}  # How far each channel is folded without a hole: seq and hash8.
-        self._top: dict[
-            str, int
-        ] = {}  # The newest that was folded: above a hole, what is pending is newer than `_read`.
+        self._top: dict[str, int] = {}  # The newest that was folded; above `_read` means a hole: nothing is kept.
         self._anew: dict[str, None] = {}  # Channels to be read again, in order.
 
     def fold(self, frame: Frame) -> None:
@@ -135,9 +133,8 @@ class Expirer:
         seq, hash8 = self._read.get(channel, (0, ""))
         if seq >= kept.seq + every and hash8 and self._top.get(channel, 0) <= seq:
             ends = {id: ends_us for (name, id), ends_us in self._ends_us.items() if name == channel}
-            await self._store.keep(
-                EXPIRY, channel, seq, msgspec.json.encode(Place(seq, hash8, ends)), was=kept.seq
-            )  # fmt: skip
+            state = msgspec.json.encode(Place(seq, hash8, ends))
+            await self._store.keep(EXPIRY, channel, seq, state, was=kept.seq)
 
     def jumped(self, channel: str) -> None:
         """A channel goes on elsewhere: what was known of it has to be read again, from the place the log has kept."""
@@ -187,17 +184,17 @@ class Expirer:
             self._ends_us.pop((channel, id), None)
             return None
         except CatalystError as error:  # It costs the others nothing.
-            log.warning(
-                "an expired signal could not be read", extra={"channel": channel, "id": id, "reason": str(error)}
-            )
+            log.warning("an expired signal could not be read", extra={"channel": channel, "reason": str(error)})
             return None
         text = present.doc["data"].get("expires_at")
         ends_us = None if text is None else parse_iso(text)
         if ends_us is None:
             self._ends_us.pop((channel, id), None)
-        elif not present.ended and ends_us > now_us():
+            return None
+        if present.ended:
+            return None
+        if ends_us > now_us():
             self._remember(channel, id, ends_us)
-        if ends_us is None or present.ended or ends_us > now_us():
             return None
         return Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[end(present.doc, "signal.expired")])
 

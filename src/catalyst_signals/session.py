@@ -19,7 +19,7 @@ from catalyst_signals.errors import (
     Unauthenticated,
     Unsupported,
 )
-from catalyst_signals.events import Epoch, check_channel_name
+from catalyst_signals.events import Epoch, check_channel_name, epoch_at
 from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.signals import decode
 
@@ -212,8 +212,8 @@ class Standing:
         return self.epochs[-1].name
 
     def epoch_at(self, seq: int) -> str:
-        """The epoch that `seq` belongs to; a void belongs to the epoch that begins after it."""
-        return next((e.name for e in reversed(self.epochs) if seq > e.last_before), self.epochs[0].name)
+        """The epoch that `seq` belongs to."""
+        return epoch_at(self.epochs, seq)
 
     def hash8_at(self, seq: int) -> str | None:
         """The hash8 at the edges, which is all that is known without reading an event."""

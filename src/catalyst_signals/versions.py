@@ -24,6 +24,11 @@ FIXED = ("instrument", "source")  # Who was shown a signal must recognise it.
 Doc = Mapping[str, Any]
 
 
+def event_ids(id: str) -> list[str]:
+    """What the log calls the versions that a signal can have, first to last; the last is an end."""
+    return [event_id(id, version) for version in range(1, VERSIONS_MAX + 2)]
+
+
 def docs_of(doc: Doc) -> list[Doc]:
     """The event as each version of its signal would read: the present one, then the earlier ones, newest first."""
     was = doc.get("was")

@@ -25,9 +25,8 @@ from tests.socket_client import wire
 
 GAP = 1_000_000
 
-pytestmark = (
-    pytest.mark.slow
-)  # Servers and commands by the dozen; the store's part is in tests/unit/test_sqlite_safety.py.
+# Servers and commands by the dozen; the store's part is in tests/unit/test_sqlite_safety.py.
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture

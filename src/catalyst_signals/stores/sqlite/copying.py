@@ -122,9 +122,8 @@ def _copy_pages(log: sqlite3.Connection, partial: Path, progress: Progress, pace
 
         log.backup(copy, pages=max(1, STEP_BYTES // page_bytes), progress=stepped)
     with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
-        copy.execute(
-            "PRAGMA journal_mode=DELETE"
-        )  # A single file, which may also be read where nothing may be written.
+        # A single file, which may also be read where nothing may be written.
+        copy.execute("PRAGMA journal_mode=DELETE")
 
 
 def _begin_epochs(copy: Path, lock: IO[str]) -> dict[str, Extent]:
