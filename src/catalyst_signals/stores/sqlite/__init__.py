@@ -31,6 +31,8 @@ T = TypeVar("T")
 VERIFIED_AT_OPENING = 1000  # Events of each channel: what the last commits before a power cut can have spoilt.
 MARK_S = 1.0  # Nothing stays unmarked for longer: it could be missing from an older file without being noticed.
 MARK_DUTY = 0.01  # Of the writer's time: with few channels that is after every commit.
+WAL_BYTES_MAX = 24 << 20  # From here on commits wait for readers who, by overlapping, never let it begin again.
+WAL_WAIT_MS = 100  # A page is read in milliseconds; a backup is not, and is not waited for.
 ERASE_TRIES, ERASE_AGAIN_S = 100, 0.05  # A page that is being read is done in milliseconds, a backup is not.
 
 
@@ -51,6 +53,7 @@ class SqliteStore:
         self._above: dict[str, int] = {}  # Where these begin when they are opened, since there was a log before.
         self._adopted: set[str] = set()  # Judged by the marks that were found when the file is opened the next time.
         self._judged = False  # Whether the file was compared with its marks; before that they are not replaced.
+        self._wal_bytes_max = WAL_BYTES_MAX
         self._marking: asyncio.TimerHandle | None = None
         self._mark_from_s = 0.0
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
@@ -230,7 +233,20 @@ class SqliteStore:
         except BaseException:
             connection.execute("ROLLBACK")
             raise
+        self._bound_wal(connection)
         return result
+
+    def _bound_wal(self, connection: sqlite3.Connection) -> None:
+        """Readers that always overlap would let the write-ahead log grow for ever."""
+        size = opening.wal_bytes(self.path)
+        if size < self._wal_bytes_max:
+            return
+        try:
+            begins_again = opening.begin_wal_again(connection, WAL_WAIT_MS)
+        except SqliteErrors as error:
+            begins_again = False
+            log.warning("a checkpoint failed", extra={"reason": str(error)})
+        self._wal_bytes_max = WAL_BYTES_MAX + (0 if begins_again else size)
 
     def _ready(self) -> sqlite3.Connection:
         if self._readonly:

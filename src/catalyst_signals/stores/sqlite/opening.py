@@ -20,6 +20,7 @@ from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreInUse
 SCHEMA_VERSION = 1  # The newest migration of this code.
 CACHE_KIB = 32 << 10  # The inner pages of the table of ids of some million events.
 CHECKPOINT_PAGES = 4000  # 16 MiB of WAL: a checkpoint's own fsyncs are rare, a restart reads little.
+PAGE_BYTES = 4096
 BUSY_MS = 5000  # How long a statement waits for another program's lock.
 NO_ROOM_BYTES = 64 << 10
 
@@ -110,6 +111,7 @@ def _prepare_to_write(connection: sqlite3.Connection, path: Path) -> None:
         "PRAGMA secure_delete=ON"
     )  # What is moved or deleted leaves zeros: an erased body has no copies.
     connection.execute(f"PRAGMA wal_autocheckpoint={CHECKPOINT_PAGES}")
+    connection.execute(f"PRAGMA journal_size_limit={CHECKPOINT_PAGES * PAGE_BYTES}")
     _migrate(connection, path)
 
 
@@ -144,6 +146,24 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     for script in sorted(folder.iterdir(), key=lambda script: script.name):
         if int(script.name.split("_", 1)[0]) > have:
             connection.executescript(f"BEGIN;\n{script.read_text()}\nCOMMIT;")
+
+
+def wal_bytes(path: Path) -> int:
+    """How long the write-ahead log is now."""
+    try:
+        return Path(f"{path}-wal").stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def begin_wal_again(connection: sqlite3.Connection, wait_ms: int) -> bool:
+    """Whether the next commit writes to the beginning of the write-ahead log, nobody reading it any more."""
+    try:
+        connection.execute(f"PRAGMA busy_timeout={wait_ms}")
+        (busy, *_) = connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
+        return not busy
+    finally:
+        connection.execute(f"PRAGMA busy_timeout={BUSY_MS}")
 
 
 def code_of(error: Exception) -> int:
