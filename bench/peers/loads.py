@@ -17,7 +17,7 @@ from bench.peers.traffic import Signal, Wish
 
 EVERYBODY = ("c-loop", "catalyst", "centrifuge", "nats-server", "nats-server 2.9", "websockets.broadcast",
              "fastapi send_text", "fastapi send_json", "python-socketio")  # fmt: skip
-WARM_UP, WARM_RATE = 10, 20.0  # requests before anything is counted, and how many of them a second
+WARM_UP, WARM_RATE = 10, 40.0  # requests before anything is counted, and how many of them a second
 SLOW_S = 20.0  # how long after the last publish a system may still be delivering
 
 
@@ -172,7 +172,7 @@ class CentrifugeLong(Centrifuge):
     history = 200_000
 
 
-OTHERS_S, OTHERS_RATE = 8.0, 50
+OTHERS_RATE = 50
 
 
 @dataclass(frozen=True)
@@ -187,6 +187,7 @@ class Resume:
     behind: int
     selective: bool
     others: int = 0
+    others_s: float = 8.0
     systems: Sequence[str] = ("catalyst", "centrifuge")
 
     def measure(self, name: str) -> list[Row]:
@@ -194,7 +195,7 @@ class Resume:
         with started(CentrifugeLong if name == "centrifuge" else ALL[name]) as server:
             stored = traffic.signals(self.behind)
             fill(server, stored, tagged=self.selective)
-            count = int(OTHERS_S * OTHERS_RATE)
+            count = int(self.others_s * OTHERS_RATE)
             if not self.others:
                 return [self._storm(server, stored)]
             used = server.cpu_s
@@ -205,7 +206,7 @@ class Resume:
                 time.sleep(1)
                 row = self._storm(server, stored)
                 meanwhile = living.result()
-        theirs_us = alone_s / OTHERS_S * row["took_s"] / max(1, row["deliveries"]) * 1e6
+        theirs_us = alone_s / self.others_s * row["took_s"] / max(1, row["deliveries"]) * 1e6
         return [row | {"net_delivery_us": row["net_delivery_us"] - theirs_us,
                        "others_p99_before_us": before["p99_us"], "others_p99_us": meanwhile["p99_us"],
                        "others_lost": count * self.others - meanwhile["deliveries"]}]  # fmt: skip
@@ -215,10 +216,10 @@ class Resume:
         what = server.system.publishing(sent, tagged=self.selective)
         since = f"from={sent[0].number}"
         with (
-            Subscribers(server, [hello], self.others, wanted, OTHERS_S + 120, since) as readers,
+            Subscribers(server, [hello], self.others, wanted, self.others_s + 120, since) as readers,
             publisher(server, what, rate=OTHERS_RATE, wait_s=60) as at_work,
         ):
-            said(at_work, OTHERS_S + 90)
+            said(at_work, self.others_s + 90)
             return readers.row()
 
     def _storm(self, server: Server, stored: list[Signal]) -> Row:
@@ -389,11 +390,11 @@ QUICK: dict[str, Load] = {
     "W3": Fan("burst: 200 signals at once to 100, once", 100, 200, 1, per=200, systems=JOINED),
     "W4": Fan("wide: 1,000 subscribers, all match, two signals a second", 1000, 2, 2),
     "W5": Resume("resume storm: 100 come back at once, each 2,000 signals behind", 100, 2000, selective=False,
-                 others=20),
+                 others=20, others_s=2.5),
     "W5 filtered": Resume("resume storm, each with a filter of its own", 100, 2000, selective=True),
     "W6": Replay("replay: 10,000 stored signals to one subscriber", 10_000),
     "W7": Idle("idle: 1,000 connections", 1000),
-    "W8": Slow("slow: 10 of 50 readers stalled, 500 signals/s", 50, 10, 5, 500),
+    "W8": Slow("slow: 10 of 50 readers stalled, 500 signals/s", 50, 10, 3, 500),
     "W9": Herd("herd: 1,000 come back at once, each 5 signals behind", 1000),
     "W10": Publish("publish: as fast as it takes them", 0.05),
 }  # fmt: skip
