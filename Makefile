@@ -4,13 +4,14 @@ SECONDS =
 SEEDS = 20000
 SEED =
 ONLY =
+QUICK =
 CODE = src tests bench
 
 # Tests marked `slow` are left out of everyday use; `make test` runs them.
 EVERYDAY = -m "not slow"
 BOTH_CORES = -n 2 --dist worksteal
 
-.PHONY: check test lint fix demo serve bench simulate clean help set-up-run set-up-dev
+.PHONY: check test lint fix demo serve bench bench-peers simulate clean help set-up-run set-up-dev
 .NOTPARALLEL:
 
 check: lint ## the everyday check, a little over a minute: lint, types, every test but the slow ones
@@ -36,6 +37,9 @@ serve: set-up-run ## a server on ./catalyst.db
 bench: set-up-dev ## measure; ratios from one run. `make bench ONLY="match replay"`
 	@.venv/bin/python -m bench $(ONLY)
 
+bench-peers: set-up-dev ## Catalyst beside its peers: some two hours, `QUICK=1` four minutes. `make bench-peers ONLY="W2 W7"`
+	@.venv/bin/python -m bench.peers $(if $(QUICK),--quick) $(ONLY)
+
 simulate: set-up-dev ## the seeded world and its judge: `make simulate SEEDS=20000`, or SEED=17 alone, with all that happened
 	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SEEDS=$(SEEDS)) .venv/bin/pytest tests/simulate $(if $(SEED),-s)
 
@@ -44,7 +48,7 @@ clean: ## everything that was made here, .venv too; never a catalyst.db
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@sed -n 's/^\([a-z]*\):.*## /make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
 
 set-up-run:
 	@tools/setup run
