@@ -11,15 +11,14 @@ import asyncio
 import logging
 import random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Self
+from typing import Protocol, Self
 
 from catalyst_signals.brokers import Broker
 from catalyst_signals.errors import CatalystError, Draining, Overloaded, StoreUnavailable, TooLarge, Unavailable
 from catalyst_signals.events import Batch, Refused, Stored
 from catalyst_signals.follow import Follower
-from catalyst_signals.stores import Store
 from catalyst_signals.vital import vital
 from catalyst_signals.wire import frame_of
 
@@ -35,6 +34,13 @@ UNKNOWN = "it is not known whether this was stored; send it again with the same 
 Result = list[Stored | Refused]
 
 
+class Appends(Protocol):
+    """A store, or what gathers the appends of several processes for one."""
+
+    async def append(self, batches: Sequence[Batch]) -> Result:
+        """Store.append"""
+
+
 @dataclass(slots=True)
 class _Waiting:
     batches: Sequence[Batch]
@@ -45,8 +51,13 @@ class _Waiting:
 class Publisher:
     """Turns batches into answers. Enter it to start; leaving finishes what was accepted."""
 
-    def __init__(self, store: Store, follower: Follower, broker: Broker, *, queue_max: int = 10_000) -> None:
+    def __init__(
+        self, store: Appends, follower: Follower, broker: Broker, *, queue_max: int = 10_000,
+        check_there: Callable[[], None] = lambda: None,
+    ) -> None:  # fmt: skip
+        """`check_there` raises StoreUnavailable while it is known that nothing can be stored."""
         self._store = store
+        self._check_there = check_there
         self._follower = follower
         self._broker = broker
         self._queue_max = queue_max
@@ -87,9 +98,11 @@ class Publisher:
         Raises:
             Overloaded: the queue is full; nothing was taken.
             Draining: the server is going down; nothing was taken.
+            StoreUnavailable: the process that owns the log is away; nothing was taken.
         """
         if self._draining:
             raise Draining(retry_after_s=1)
+        self._check_there()
         drafts = sum(len(batch.drafts) for batch in batches)
         if drafts > 2 * DRAFTS_MAX + 1:  # The ends of what they supersede and a webhook's raw body come on top.
             raise TooLarge(f"{DRAFTS_MAX} signals may come at once", got=drafts, allowed=DRAFTS_MAX)

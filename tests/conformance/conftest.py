@@ -3,23 +3,50 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
 import pytest
 
 from catalyst_signals.events import Batch
+from catalyst_signals.peers import Listener, reachable
 from catalyst_signals.stores import STORES, Store
+from catalyst_signals.stores.sqlite import SqliteStore
+from catalyst_signals.stores.unix.gathering import Gatherer
+from catalyst_signals.stores.unix.serving import StoreService
 from catalyst_signals.urls import open_backend
 
-URLS = {"memory": "memory:", "sqlite": "sqlite:///{folder}/catalyst.db"}
+URLS = {
+    "memory": "memory:",
+    "sqlite": "sqlite:///{folder}/catalyst.db",
+    "unix": "unix:///{folder}/catalyst.sock",
+}
 
 
 @pytest.fixture(params=URLS)
 async def bare_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """A store without any channel."""
-    url = URLS[request.param].format(folder=tmp_path)
-    async with open_backend(url, STORES, setting="store_url") as store:
+    async with opened(request.param, tmp_path) as store:
         yield store
+
+
+@asynccontextmanager
+async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
+    """One of URLS; behind a socket there is the process that owns the file."""
+    async with AsyncExitStack() as stack:
+        if name == "unix":
+            await stack.enter_async_context(owner_of(folder))
+        url = URLS[name].format(folder=folder)
+        yield await stack.enter_async_context(open_backend(url, STORES, setting="store_url"))
+
+
+@asynccontextmanager
+async def owner_of(folder: Path) -> AsyncIterator[SqliteStore]:
+    """What the first of several processes does: it has the file open, and serves it on a socket."""
+    async with SqliteStore(folder / "catalyst.db") as store:
+        async with StoreService(store, Gatherer(store), store.durability) as service:
+            async with Listener(reachable(str(folder / "catalyst.sock")), {"store": service}):
+                yield store
 
 
 @pytest.fixture

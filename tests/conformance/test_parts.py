@@ -22,11 +22,10 @@ from catalyst_signals.errors import (
     UnknownChannel,
 )
 from catalyst_signals.events import NO_HASH, Extent, Kept, Known, Part, wrong_with
-from catalyst_signals.stores import STORES, Store
-from catalyst_signals.urls import open_backend
+from catalyst_signals.stores import Store
 from catalyst_signals.verify import verify
 
-from .conftest import URLS
+from .conftest import URLS, opened
 from .test_stores import NASTY_IDS, all_of, batch, draft, drafts, put, refusal, seqs
 
 
@@ -34,8 +33,7 @@ from .test_stores import NASTY_IDS, all_of, batch, draft, drafts, put, refusal, 
 async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store that takes over what another has."""
     (tmp_path / "target").mkdir()
-    url = URLS[request.param].format(folder=tmp_path / "target")
-    async with open_backend(url, STORES, setting="store_url") as store:
+    async with opened(request.param, tmp_path / "target") as store:
         yield store
 
 

@@ -10,7 +10,10 @@ from typing import Protocol
 
 from catalyst_signals.events import Frame
 
-BROKERS = {"memory": "catalyst_signals.brokers.memory:MemoryBroker"}
+BROKERS = {
+    "memory": "catalyst_signals.brokers.memory:MemoryBroker",
+    "unix": "catalyst_signals.brokers.unix:UnixBroker",
+}
 """Scheme of `broker_url` -> back-end."""
 
 

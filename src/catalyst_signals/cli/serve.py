@@ -26,6 +26,7 @@ def add_to(app: typer.Typer) -> None:
         epilog=examples(
             "catalyst serve",
             "catalyst serve --host 0.0.0.0 --store-url sqlite:////var/lib/catalyst.db",
+            "catalyst serve --processes 2   one on each of two cores, on one port and one file",
             "catalyst serve --port 0 --store-url memory:   a free port, nothing kept",
             note="Its first start prints an admin key. Every other setting is an environment variable CATALYST_... or "
             "stands in catalyst.toml: docs/settings.md. At Ctrl-C or SIGTERM nobody loses anything.",
@@ -36,18 +37,22 @@ def add_to(app: typer.Typer) -> None:
 def serve(
     host: Annotated[str | None, _option("HOST", "Address to listen on. [default: 127.0.0.1]")] = None,
     port: Annotated[int | None, _option("PORT", "Port to listen on; 0 takes a free one. [default: 8080]")] = None,
+    processes: Annotated[
+        int | None, _option("N", "Serve with so many processes; 0 is one per core. [default: 1]")
+    ] = None,
     store_url: Annotated[str | None, _option("URL", "Where the log is kept. [default: sqlite:///catalyst.db]")] = None,
     broker_url: Annotated[str | None, _option("URL", "How other processes hear of it. [default: memory:]")] = None,
     log_level: Annotated[str | None, _option("LEVEL", "debug, info, warning or error. [default: info]")] = None,
     json: Annotated[bool, typer.Option("--json", help="Errors in JSON too, on standard error.")] = False,
 ) -> None:
     """Run a server until it is told to stop."""
-    from catalyst_signals.server.app import run
+    from catalyst_signals.server.processes import run
     from catalyst_signals.server.settings import Settings
 
     flags: dict[str, Any] = {
         "host": host,
         "port": port,
+        "processes": processes,
         "store_url": store_url,
         "broker_url": broker_url,
         "log_level": log_level,

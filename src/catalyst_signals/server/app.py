@@ -6,13 +6,14 @@ Owns: the order in which parts open and close, the bootstrap of the first key, t
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import random
 import signal
 import socket
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from importlib.util import find_spec
 from types import FrameType
@@ -24,7 +25,6 @@ from fastapi import FastAPI
 
 from catalyst_signals.auth import ADMIN_CHANNELS, SCOPES
 from catalyst_signals.auth.api_keys import ApiKeys, new_key
-from catalyst_signals.brokers import BROKERS, Broker
 from catalyst_signals.errors import CatalystError, Conflict, Misconfigured
 from catalyst_signals.events import Batch, Frame, iso, now_us
 from catalyst_signals.expiry import Expirer
@@ -33,34 +33,34 @@ from catalyst_signals.hub import Hub
 from catalyst_signals.pager import Fetch
 from catalyst_signals.projections import BUILT_IN, Key, Snapshot, SystemState, from_bytes, system_draft
 from catalyst_signals.publish import Publisher
-from catalyst_signals.server import admin, api, erasing, filters, house, inbox, logs, sse, status, stream, versions
+from catalyst_signals.server import admin, api, erasing, filters, house, inbox, logs, sse, status, versions
+from catalyst_signals.server.door import door
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.protocol import HttpProtocol, SocketProtocol
 from catalyst_signals.server.requests import install_error_handlers
 from catalyst_signals.server.settings import Settings
-from catalyst_signals.stores import STORES, Store
+from catalyst_signals.server.sharing import Place, open_parts
+from catalyst_signals.stores import Store
 from catalyst_signals.trust import Reader
-from catalyst_signals.urls import open_backend
 from catalyst_signals.vital import vital
 from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
 
 log = logging.getLogger("catalyst")
 
+GARBAGE_AFTER = 20_000  # Objects; Python's 700 is a fifth of what a handshake costs.
 GOODBYE_S = 1.0  # Between `goaway` and the close: time for a client to leave by itself.
 
 
 @asynccontextmanager
-async def open_node(settings: Settings) -> AsyncIterator[Node]:
-    """Every part of a process, open and level with the log; closed in reverse order.
+async def open_node(settings: Settings, place: Place | None = None) -> AsyncIterator[Node]:
+    """Every part of a process, open and level with the log; closed in reverse order. `place`: it is one of several.
 
     Raises:
         Misconfigured: a setting cannot work; says which and what does.
     """
     async with AsyncExitStack() as stack:
-        store: Store = await stack.enter_async_context(open_backend(settings.store_url, STORES, setting="store_url"))
-        broker: Broker = await stack.enter_async_context(
-            open_backend(settings.broker_url, BROKERS, setting="broker_url")
-        )
+        parts = await open_parts(stack, settings, place)
+        store, broker = parts.store, parts.broker
         for channel in BUILT_IN:
             await store.append([Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[])])
         reader = Reader(store)
@@ -71,29 +71,49 @@ async def open_node(settings: Settings) -> AsyncIterator[Node]:
         follower.fold(SYSTEM_CHANNEL, state.fold)
         await stack.enter_async_context(follower)
         await follower.caught_up(SYSTEM_CHANNEL)
-        publisher = await stack.enter_async_context(Publisher(store, follower, broker, queue_max=settings.queue_max))
-        node = Node(settings, store, hub, follower, publisher, state, ApiKeys(state.keys))
+        publisher = await stack.enter_async_context(
+            Publisher(parts.appends, follower, broker, queue_max=settings.queue_max, check_there=parts.check_there)
+        )
+        node = Node(
+            settings, store, hub, follower, publisher, state, ApiKeys(state.keys), siblings=parts.siblings
+        )  # fmt: skip
         for channel in state.channels:
             await node.open_channel(channel)
         node.first_key = await _bootstrap(node)
-        expirer = Expirer(store, reader, node.changes, publisher)
-        follower.fold(None, expirer.fold)
-        follower.watch(expirer.jumped)
         follower.fold(None, node.skews.fold)
         erasing.watch(node)
-        signal_channels = [channel for channel in state.channels if channel not in ADMIN_CHANNELS]
-        works = (
-            house.tick_for_ever(node), house.keep_for_ever(node, expirer), house.scrub_for_ever(node),
-            expirer.run(signal_channels),
-        )  # fmt: skip
+        works = [house.tick_for_ever(node)]
+        if parts.siblings is not None:
+            works.append(parts.siblings.run(node))
+        expirers = [_keep_house(node, works)] if parts.keeps_house else []
         tasks = [vital(work) for work in works]
         stack.push_async_callback(_end, tasks)
         yield node
         await publisher.drain()
-        with suppress(CatalystError):  # The next start reads a little more then.
-            await house.keep_snapshot(node)
-            for channel in signal_channels:
-                await expirer.keep(channel)
+        for expirer in expirers:
+            await _keep_places(node, expirer)
+
+
+def _keep_house(node: Node, works: list[Coroutine[Any, Any, None]]) -> Expirer:
+    """What is done once a log, however many processes there are."""
+    expirer = Expirer(node.store, node.follower.reader, node.changes, node.publisher)
+    node.follower.fold(None, expirer.fold)
+    node.follower.watch(expirer.jumped)
+    works += [
+        house.keep_for_ever(node, expirer), house.scrub_for_ever(node), expirer.run(_signal_channels(node)),
+    ]  # fmt: skip
+    return expirer
+
+
+async def _keep_places(node: Node, expirer: Expirer) -> None:
+    with suppress(CatalystError):  # The next start reads a little more then.
+        await house.keep_snapshot(node)
+        for channel in _signal_channels(node):
+            await expirer.keep(channel)
+
+
+def _signal_channels(node: Node) -> list[str]:
+    return [channel for channel in node.state.channels if channel not in ADMIN_CHANNELS]
 
 
 def _fetch(reader: Reader) -> Fetch:
@@ -141,7 +161,7 @@ def build_app(node: Node) -> FastAPI:
     )  # fmt: skip
     app.state.node = node
     install_error_handlers(app)
-    for part in (api, filters, versions, erasing, admin, sse, inbox, status, stream):
+    for part in (api, filters, versions, erasing, admin, sse, inbox, status):
         app.include_router(part.router)
     return app
 
@@ -199,13 +219,14 @@ def _say(line: str) -> None:
     sys.stdout.flush()
 
 
-def _listener(settings: Settings) -> socket.socket:
+def listener_of(settings: Settings, *, reuse_port: bool = False) -> socket.socket:
     """The socket, bound before anything else is done: a port that is taken must not cost the first key."""
     try:
         return socket.create_server(
             (settings.host, settings.port),
             family=socket.AF_INET6 if ":" in settings.host else socket.AF_INET,
             backlog=4096,
+            reuse_port=reuse_port,
         )
     except OSError as error:
         raise Misconfigured(
@@ -223,25 +244,33 @@ def _last_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
         os._exit(70)
 
 
-async def serve(settings: Settings) -> None:
-    """Run until told to stop.
+async def serve(settings: Settings, place: Place | None = None) -> None:
+    """Run until told to stop; `place`: as one of several processes on the port.
 
     Raises:
         Misconfigured: before anything listens.
     """
     asyncio.get_running_loop().set_exception_handler(_last_words)
-    with _listener(settings) as listener:
-        async with open_node(settings) as node:
+    with listener_of(settings, reuse_port=place is not None) as listener:
+        async with open_node(settings, place) as node:
             if node.first_key is not None:
                 _say(f"admin key: {node.first_key}")
+            _calm_collector()
             await Server(_uvicorn(node), node).serve(sockets=[listener])
+
+
+def _calm_collector() -> None:
+    """What is here now stays for ever, and what comes are mostly connections: look for cycles less often."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(GARBAGE_AFTER, 20, 50)
 
 
 def _uvicorn(node: Node) -> uvicorn.Config:
     settings = node.settings
-    limits = {"head_s": settings.head_s}
+    limits = {"head_s": settings.head_s, "size_max": settings.message_bytes}
     return uvicorn.Config(
-        build_app(node), workers=1, loop="none", lifespan="off",
+        door(build_app(node)), workers=1, loop="none", lifespan="off",
         http=type("Http", (HttpProtocol,), limits), ws=type("Socket", (SocketProtocol,), limits),
         ws_max_size=settings.message_bytes, ws_ping_interval=None, ws_per_message_deflate=False,
         access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
@@ -249,12 +278,12 @@ def _uvicorn(node: Node) -> uvicorn.Config:
     )  # fmt: skip
 
 
-def run(settings: Settings) -> None:
+def run(settings: Settings, place: Place | None = None) -> None:
     """`catalyst serve`: the event loop, the log, and the server on it."""
-    logs.install(settings.log_level)
+    logs.install(settings.log_level, settings.node if place is not None else "")
     if settings.event_loop == "asyncio" or (settings.event_loop == "auto" and find_spec("uvloop") is None):
-        asyncio.run(serve(settings))  # uvloop is not on every platform; the same tests pass on both.
+        asyncio.run(serve(settings, place))  # uvloop is not on every platform; the same tests pass on both.
         return
     import uvloop
 
-    uvloop.run(serve(settings))
+    uvloop.run(serve(settings, place))

@@ -25,7 +25,7 @@ from catalyst_signals.errors import (
     Unavailable,
     UnknownChannel,
 )
-from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, now_us
+from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, iso, now_us
 from catalyst_signals.filters import EVERYTHING, Filter, parse
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
@@ -40,9 +40,10 @@ from catalyst_signals.signals import check_not_expired
 from catalyst_signals.skew import Skews
 from catalyst_signals.stores import Store
 from catalyst_signals.tape import Tape
-from catalyst_signals.wire import SYSTEM_CHANNEL, decode
+from catalyst_signals.wire import PROTOCOL, SYSTEM_CHANNEL, decode
 
 if TYPE_CHECKING:
+    from catalyst_signals.server.siblings import Siblings
     from catalyst_signals.server.stream import Connection
 
 
@@ -68,6 +69,7 @@ class Node:
     streams: int = 0
     swept: dict[str, Swept] = field(default_factory=dict)  # How retention found each channel.
     skews: Skews = field(default_factory=Skews)
+    siblings: Siblings | None = None  # The other processes on this port, if there are any.
     started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
@@ -142,6 +144,17 @@ class Node:
     def every_connection(self) -> list[Connection]:
         """All open WebSockets."""
         return [connection for group in self.connections.values() for connection in group]
+
+    def welcome(self, principal: Principal | None) -> dict[str, Any]:
+        """What a WebSocket is told first, and again once it has said who it is."""
+        settings = self.settings
+        expires = principal.expires_at_us if principal is not None else None
+        return {
+            "type": "welcome", "protocol": PROTOCOL, "node": settings.node, "now": iso(now_us()),
+            "position_s": settings.position_s, "message_bytes": settings.message_bytes,
+            "publishes_in_flight": settings.publishes_in_flight,
+            "expires_at": iso(expires) if expires is not None else None,
+        }  # fmt: skip
 
     # -- what ---------------------------------------------------------------------------------------------------
 

@@ -30,6 +30,9 @@ class Settings(BaseSettings):
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every one of this machine.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
+    processes: int = Field(
+        1, ge=0, le=64, description="Processes that serve this port together, each on a core; 0 is one per core."
+    )
     store_url: str = Field("sqlite:///catalyst.db", description="Where the log is kept: `sqlite:///FILE` or `memory:`.")
     broker_url: str = Field(
         "memory:", description="How other processes are told that the log grew: `memory:` for one process."

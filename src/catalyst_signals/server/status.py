@@ -6,7 +6,7 @@ Owns: the metrics (declared once, here) and readiness. Law: not ready means that
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib import metadata
 from typing import Any
 
@@ -25,6 +25,7 @@ METRICS = {
     "catalyst_connections": "WebSockets that are open.",
     "catalyst_streams": "Server-sent event streams that are open.",
     "catalyst_deliveries": "Events written to subscribers.",
+    "catalyst_store_reads": "Pages read from the store; all who ask for one meanwhile share it.",
     "catalyst_events_stored": "Events this process stored.",
     "catalyst_commits": "Commits this process made; many publishers share one.",
     "catalyst_drafts_queued": "Drafts accepted and not yet stored.",
@@ -39,7 +40,12 @@ METRICS = {
     "catalyst_untrusted_channels": "Channels with an event that is not what was written.",
     "catalyst_publisher_clock_skew_seconds": "How far the clock is off of the publisher whose is off most.",
 }
-_COUNTERS = ("catalyst_deliveries", "catalyst_events_stored", "catalyst_commits")
+_OF_CHANNELS = (
+    "catalyst_channel_head", "catalyst_channel_subscribers", "catalyst_channel_filters",
+    "catalyst_retention_held_seconds", "catalyst_workers_lost",
+)  # fmt: skip
+Numbers = dict[str, dict[str, float]]  # By the metric's name, then by channel, or under "".
+_COUNTERS = ("catalyst_deliveries", "catalyst_store_reads", "catalyst_events_stored", "catalyst_commits")
 
 
 @router.head("/healthz", include_in_schema=False)
@@ -52,8 +58,11 @@ async def healthz() -> Response:
 @router.head("/readyz", include_in_schema=False)
 @router.get("/readyz", tags=["status"])
 async def readyz(request: Request) -> Response:
-    """Whether this process takes and delivers signals; if not, what is wrong."""
-    report = readiness(node_of(request))
+    """Whether signals are taken and delivered here; if not, what is wrong, in any of the processes on this port."""
+    node = node_of(request)
+    report = readiness(node)
+    if node.siblings is not None:
+        report = node.siblings.together(report)
     return json_response(report, 200 if report["ready"] else 503)
 
 
@@ -102,51 +111,61 @@ def version() -> str:
 
 @router.get("/metrics", tags=["status"])
 async def metrics(request: Request) -> Response:
-    """Numbers for Prometheus."""
+    """Numbers for Prometheus: of every process on this port, with the label `process` if there are several."""
+    node = node_of(request)
+    of_each = {"": numbers(node)} if node.siblings is None else node.siblings.numbers()
+    if node.siblings is None:
+        node.hub.longest_turn_s = 0.0
     registry = CollectorRegistry()
-    registry.register(_Collector(node_of(request)))
+    registry.register(_Collector(of_each))
     return Response(generate_latest(registry), media_type=CONTENT_TYPE_LATEST)
 
 
 class _Collector:
-    """Reads the numbers where they are kept; nothing is counted twice for the sake of a scrape."""
+    """Numbers, by process and name, as Prometheus takes them."""
 
-    def __init__(self, node: Node) -> None:
-        self._node = node
+    def __init__(self, of_each: Mapping[str, Numbers]) -> None:
+        self._of_each = of_each
 
     def collect(self) -> Iterator[Metric]:
         """Every metric, once."""
         for name, text in METRICS.items():
-            values = self._values(name)
-            labels = ["channel"] if "" not in values else []
+            labels = [*(["channel"] if name in _OF_CHANNELS else []), *(["process"] if "" not in self._of_each else [])]
             family = (CounterMetricFamily if name in _COUNTERS else GaugeMetricFamily)(name, text, labels=labels)
-            for channel, value in values.items():
-                family.add_metric([channel] if labels else [], value)
+            for process, each in self._of_each.items():
+                for channel, value in each.get(name, {}).items():
+                    family.add_metric([label for label in (channel, process) if label], value)
             yield family
 
-    def _values(self, name: str) -> dict[str, float]:
-        node, hub = self._node, self._node.hub
-        match name:
-            case "catalyst_channel_head":
-                return {c: t.done for c, t in hub.tapes.items()}
-            case "catalyst_channel_subscribers":
-                return {c: sum(g.members for g in t.groups.values()) for c, t in hub.tapes.items()}
-            case "catalyst_channel_filters":
-                return {c: len(t.groups) for c, t in hub.tapes.items()}
-            case "catalyst_retention_held_seconds":
-                return {c: swept.held_s for c, swept in node.swept.items()}
-            case "catalyst_workers_lost":
-                return {c: len(swept.lost) for c, swept in node.swept.items()}
-            case "catalyst_publisher_clock_skew_seconds":
-                return {"": node.skews.worst_s}
-            case "catalyst_longest_turn_seconds":
-                longest, hub.longest_turn_s = hub.longest_turn_s, 0.0
-                return {"": longest}
-        plain: dict[str, float] = {
-            "catalyst_connections": len(node.every_connection()), "catalyst_streams": node.streams,
-            "catalyst_deliveries": hub.deliveries, "catalyst_events_stored": node.publisher.stored,
-            "catalyst_commits": node.publisher.commits, "catalyst_drafts_queued": node.publisher.queued,
-            "catalyst_untrusted_channels": len(node.follower.reader.faults),
-            "catalyst_ring_bytes": hub.ring_bytes, "catalyst_up_seconds": time.monotonic() - node.started_s,
-        }  # fmt: skip
-        return {"": plain[name]}
+
+def numbers(node: Node) -> Numbers:
+    """Every metric of this process, read where it is kept; under "" or by channel."""
+    return {name: _values(node, name) for name in METRICS}
+
+
+def _values(node: Node, name: str) -> dict[str, float]:
+    hub = node.hub
+    match name:
+        case "catalyst_channel_head":
+            return {c: t.done for c, t in hub.tapes.items()}
+        case "catalyst_channel_subscribers":
+            return {c: sum(g.members for g in t.groups.values()) for c, t in hub.tapes.items()}
+        case "catalyst_channel_filters":
+            return {c: len(t.groups) for c, t in hub.tapes.items()}
+        case "catalyst_retention_held_seconds":
+            return {c: swept.held_s for c, swept in node.swept.items()}
+        case "catalyst_workers_lost":
+            return {c: len(swept.lost) for c, swept in node.swept.items()}
+        case "catalyst_publisher_clock_skew_seconds":
+            return {"": node.skews.worst_s}
+        case "catalyst_longest_turn_seconds":
+            return {"": hub.longest_turn_s}
+    plain: dict[str, float] = {
+        "catalyst_connections": len(node.every_connection()), "catalyst_streams": node.streams,
+        "catalyst_deliveries": hub.deliveries, "catalyst_store_reads": hub.pager.store_reads,
+        "catalyst_events_stored": node.publisher.stored,
+        "catalyst_commits": node.publisher.commits, "catalyst_drafts_queued": node.publisher.queued,
+        "catalyst_untrusted_channels": len(node.follower.reader.faults),
+        "catalyst_ring_bytes": hub.ring_bytes, "catalyst_up_seconds": time.monotonic() - node.started_s,
+    }  # fmt: skip
+    return {"": plain[name]}

@@ -10,11 +10,24 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from catalyst_signals.errors import CatalystError, Conflict, IdConflict, IdTaken, StoreCorrupt
-from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored, next_seq, wrong_with
+from catalyst_signals.events import (
+    Batch,
+    Draft,
+    Event,
+    Extent,
+    Kept,
+    Known,
+    Part,
+    Refused,
+    Stored,
+    next_seq,
+    wrong_with,
+)
 
 STORES = {
     "memory": "catalyst_signals.stores.memory:MemoryStore",
     "sqlite": "catalyst_signals.stores.sqlite:SqliteStore",
+    "unix": "catalyst_signals.stores.unix:UnixStore",
 }
 """Scheme of `store_url` -> back-end."""
 
@@ -40,7 +53,8 @@ class Store(Protocol):
         A draft whose id the channel knows, by the same subject and with the same draft hash, is a duplicate: its first
         receipt again. Another draft under it refuses that batch with IdConflict, another subject's id with IdTaken, and
         no other batch is touched; a full disk refuses all with StoreFull. The same id twice in one batch is judged the
-        same way. An empty batch opens a channel; another one for a channel never opened is refused with UnknownChannel.
+        same way, and a draft that follows an event which is not there is refused with IdConflict. An empty batch opens
+        a channel; another one for a channel never opened is refused with UnknownChannel.
 
         Raises:
             StoreUnavailable: the outcome is unknown; append the same batches again before anyone is answered.
@@ -176,17 +190,33 @@ def _corrupt(event: Event, wrong: str) -> StoreCorrupt:
     return StoreCorrupt(f"event {event.seq} of {event.channel}: {wrong}", channel=event.channel, seq=event.seq)
 
 
-def judge(drafts: Sequence[tuple[str, bytes]], subject: str, known: Mapping[str, Known]) -> None:
-    """Pass, or raise why a batch's (id, draft hash) pairs may not be stored; the law of ids for every back-end.
+def judge(drafts: Sequence[Draft], subject: str, known: Mapping[str, Known]) -> None:
+    """Pass, or raise why a batch's drafts may not be stored; the law of ids for every back-end.
 
     Raises:
         IdTaken: an id belongs to another subject; says only that.
-        IdConflict: the same id with another draft.
+        IdConflict: the same id with another draft, or what a draft follows is not there: a rewind took it back.
     """
     seen: dict[str, bytes] = {}
-    for id, draft_hash in drafts:
-        first = known.get(id)
+    for draft in drafts:
+        first = known.get(draft.id)
         if first is not None and first.subject != subject:
-            raise IdTaken(field="id", got=id)
-        if (first.draft_hash if first is not None else seen.setdefault(id, draft_hash)) != draft_hash:
-            raise IdConflict(field="id", got=id)
+            raise IdTaken(field="id", got=draft.id)
+        if (first.draft_hash if first is not None else seen.setdefault(draft.id, draft.draft_hash)) != draft.draft_hash:
+            raise IdConflict(field="id", got=draft.id)
+        if first is None and draft.follows is not None:
+            before, seq = draft.follows
+            if before not in known or known[before].seq != seq:
+                raise IdConflict(
+                    "what this changes is no longer there; read it and decide again", field="id", got=draft.id
+                )
+
+
+def ids_asked(drafts: Iterable[Draft]) -> list[str]:
+    """What a store must know of to judge these drafts: their own ids, and those of what they follow."""
+    asked: list[str] = []
+    for draft in drafts:
+        asked.append(draft.id)
+        if draft.follows is not None:
+            asked.append(draft.follows[0])
+    return asked

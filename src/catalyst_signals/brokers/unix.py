@@ -1,0 +1,144 @@
+"""The broker of several processes of one machine: hints go over a Unix socket that one of them has open (peers.py).
+
+Owns: frames as bytes, and what was heard and not yet taken. Law: a hint is passed on as the bytes it came in, one write
+a peer and batch; who is behind loses some, and nobody waits for it. Our own hints do not come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Self
+from urllib.parse import unquote
+
+import msgspec
+
+from catalyst_signals.errors import Misconfigured, Unavailable
+from catalyst_signals.events import Frame
+from catalyst_signals.peers import BEHIND_BYTES_MAX, Link, Relay, pack, reachable
+from catalyst_signals.urls import split
+
+BATCHES_MAX = 1000  # Heard and not yet taken by a listener.
+HINT_BYTES_MAX = 1 << 20  # Of one message; a frame beyond it is found by the poll.
+
+_Told = tuple[str, str, int, str, str, bytes, int]
+_frames = msgspec.msgpack.Decoder(list[_Told]).decode
+
+
+class _Ears:
+    """What was heard, for every listener."""
+
+    def __init__(self) -> None:
+        self._queues: set[asyncio.Queue[bytes | None]] = set()
+
+    def heard(self, message: bytes) -> None:
+        for queue in self._queues:
+            if queue.qsize() < BATCHES_MAX:
+                queue.put_nowait(message)
+
+    def broke(self) -> None:
+        for queue in self._queues:
+            queue.put_nowait(None)
+
+    async def listen(self) -> AsyncGenerator[Frame]:
+        """Frames heard from now on.
+
+        Raises:
+            Unavailable: the connection broke.
+        """
+        queue: asyncio.Queue[bytes | None] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            while (message := await queue.get()) is not None:
+                for told in _frames(message):
+                    yield Frame(*told)
+            raise Unavailable("the process that passes on the hints went away")
+        finally:
+            self._queues.discard(queue)
+
+
+class UnixBroker:
+    """The hints of a process that connects to the one that has the socket."""
+
+    def __init__(self, path: str) -> None:
+        self._ears = _Ears()
+        self._link = Link(reachable(path), "hints", self._ears.heard, self._ears.broke)
+
+    @classmethod
+    def from_url(cls, url: str) -> Self:
+        """`unix:///relative.sock`, `unix:////absolute.sock`"""
+        parts, _ = split(url)
+        path = unquote(parts.path.removeprefix("/"))
+        if not path or parts.netloc:
+            raise Misconfigured(
+                "a broker by a socket is `unix:///SOCKET`, with four slashes for an absolute path",
+                field="broker_url", got=url,
+            )  # fmt: skip
+        return cls(path)
+
+    async def __aenter__(self) -> Self:
+        await self._link.__aenter__()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self._link.__aexit__(*exc)
+
+    async def publish(self, frames: Sequence[Frame]) -> None:
+        """Broker.publish"""
+        for packed in _packed(frames):
+            if self._link.behind_bytes > BEHIND_BYTES_MAX:
+                raise Unavailable("the process that passes on the hints does not take them")
+            self._link.say(packed)
+
+    async def listen(self) -> AsyncGenerator[Frame]:
+        """Broker.listen
+
+        Raises:
+            Unavailable: there is no connection, or it broke; it comes back by itself, then listen again.
+        """
+        if not self._link.connected:
+            await self._link.up(within_s=1)
+        async with aclosing(self._ears.listen()) as frames:
+            async for frame in frames:
+                yield frame
+
+
+class UnixExchange:
+    """The hints of the process that has the socket: the service `hints` of its listener, and its own broker."""
+
+    def __init__(self) -> None:
+        self._ears = _Ears()
+        self.relay = Relay(self._ears.heard)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        return None
+
+    async def publish(self, frames: Sequence[Frame]) -> None:
+        """Broker.publish"""
+        for packed in _packed(frames):
+            self.relay.say(packed)
+
+    def listen(self) -> AsyncGenerator[Frame]:
+        """Broker.listen"""
+        return self._ears.listen()
+
+
+def _packed(frames: Sequence[Frame]) -> Iterator[bytes]:
+    """The frames in as few messages as they need."""
+    told: list[_Told] = []
+    room = HINT_BYTES_MAX
+    for frame in frames:
+        size = len(frame.ws)
+        if size > HINT_BYTES_MAX:
+            continue
+        if size > room:
+            yield pack(told)
+            told, room = [], HINT_BYTES_MAX
+        told.append((frame.channel, frame.epoch, frame.seq, frame.prev8, frame.hash8, frame.ws, frame.head_bytes))
+        room -= size
+    if told:
+        yield pack(told)
