@@ -13,7 +13,7 @@ import re
 import secrets
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import lru_cache
 from struct import Struct
@@ -39,7 +39,8 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     """What a publisher says, ready to be stored.
 
     `body` is the JSON of `{"data": ...}`, encoded once by us and never again. `draft_hash` is SHA-256 over what the
-    publisher sent, before any default of ours, so that an honest retry stays one after an upgrade.
+    publisher sent, before any default of ours, so that an honest retry stays one after an upgrade. `follows` is the id
+    and seq of the event it was made of, for one that changes a signal: if the log has another there, it is refused.
     """
 
     type: str
@@ -47,6 +48,7 @@ class Draft(msgspec.Struct, frozen=True, kw_only=True):
     body: bytes
     draft_hash: bytes
     version: int = 1
+    follows: tuple[str, int] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +60,7 @@ class Batch:
     drafts: Sequence[Draft]
 
 
-class Event(msgspec.Struct, frozen=True, kw_only=True):
+class Event(msgspec.Struct, frozen=True, gc=False):
     """A draft that has been given a `seq` in a channel: immutable, hashed, kept.
 
     `seq` counts from 1, `ts_us` is microseconds since 1970 UTC at commit. `body` and `salt` are empty once erased.
@@ -215,8 +217,7 @@ class Kept:
     until_us: int = 0
 
 
-@dataclass(slots=True)
-class Frame:
+class Frame(msgspec.Struct, gc=False):
     """An event as every subscriber gets it: JSON text, encoded once; `ws` is that text as a WebSocket frame.
 
     A frame may come from another process's hint, so it knows only the first 8 hex digits of the hashes.
@@ -229,8 +230,8 @@ class Frame:
     hash8: str
     ws: bytes
     head_bytes: int
-    _doc: dict[str, Any] | None = field(default=None, repr=False)
-    life: Any = field(default=None, repr=False)  # What modifiers.py read of it; kept as long as the decoded form.
+    _doc: dict[str, Any] | None = None
+    life: Any = None  # What modifiers.py read of it; kept as long as the decoded form.
 
     @property
     def text(self) -> bytes:
@@ -272,9 +273,11 @@ def chain_hash(
     prev: bytes, *, seq: int, ts_us: int, version: int, channel: str, epoch: str, type: str, id: str, body_hash: bytes
 ) -> bytes:
     """The 32-byte hash of an event, as the module's docstring lays it out."""
-    names, name = _names(channel, epoch, type), id.encode()
-    fields = (b"\x01", prev, _fixed(seq, ts_us, version), names, len(name).to_bytes(2, "big"), name, body_hash)
-    return _sha256(b"".join(fields)).digest()
+    return _chain(prev, _fixed(seq, ts_us, version), _names(channel, epoch, type), id.encode(), body_hash)
+
+
+def _chain(prev: bytes, numbers: bytes, names: bytes, id: bytes, body_hash: bytes) -> bytes:
+    return _sha256(b"".join((b"\x01", prev, numbers, names, len(id).to_bytes(2, "big"), id, body_hash))).digest()
 
 
 @lru_cache(maxsize=256)
@@ -288,9 +291,9 @@ def wrong_with(event: Event) -> str | None:
     try:
         if event.body and _sha256(event.salt + event.body).digest() != event.body_hash:
             return "its body does not have the stored hash"
-        expected = chain_hash(
-            event.prev, seq=event.seq, ts_us=event.ts_us, version=event.version, channel=event.channel,
-            epoch=event.epoch, type=event.type, id=event.id, body_hash=event.body_hash,
+        expected = _chain(
+            event.prev, _fixed(event.seq, event.ts_us, event.version), _names(event.channel, event.epoch, event.type),
+            event.id.encode(), event.body_hash,
         )  # fmt: skip
     except (TypeError, AttributeError, StructError):  # A flipped bit can make another type of what is read.
         return "one of its fields cannot have been written"

@@ -13,16 +13,30 @@ Law: `parse(f.text) == f == parse(f.tree)`; equal filters written differently ar
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from msgspec import ValidationError
+
 from catalyst_signals.filter_facts import Facts
 from catalyst_signals.filter_fields import SYMBOLS
+from catalyst_signals.filter_glance import decode_all, decoder_for
 from catalyst_signals.filter_match import Test, compile_node
 from catalyst_signals.filter_plan import describe
 from catalyst_signals.filter_text import NESTING_MAX, read_text
-from catalyst_signals.filter_tree import Node, Spot, build, check_limits, group, negate, plain_of, refusal, text_of
+from catalyst_signals.filter_tree import (
+    Node,
+    Spot,
+    build,
+    check_limits,
+    clauses_of,
+    group,
+    negate,
+    plain_of,
+    refusal,
+    text_of,
+)
 from catalyst_signals.versions import docs_of
 
 _FORMS = "a text, {all: [...]}, {any: [...]}, {not: {...}} or {field, op, value}"
@@ -36,6 +50,7 @@ class Filter:
     node: Node | None
     text: str = field(init=False)
     _test: Test | None = field(init=False, repr=False, default=None)
+    _decode: Callable[[bytes], Any] | None = field(init=False, repr=False, default=None)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", "" if self.node is None else text_of(self.node))
@@ -64,6 +79,23 @@ class Filter:
         if "was" not in doc:
             return self.judge(Facts(doc))
         return any(self.judge(Facts(version)) for version in docs_of(doc))
+
+    def picks(self, texts: Iterable[bytes]) -> list[int]:
+        """Which of these events on the wire match; each is decoded only as far as this filter looks."""
+        decode, judge, picked = self._decode or self._prepare(), self.judge, []
+        for i, text in enumerate(texts):
+            try:
+                doc = decode(text)
+            except ValidationError:  # Its `data` is no object: written by something that is not a server of this kind.
+                doc = decode_all(text)
+            if judge(Facts(doc)) if "was" not in doc else self.matches(decode_all(text)):
+                picked.append(i)
+        return picked
+
+    def _prepare(self) -> Callable[[bytes], Any]:
+        decode = decoder_for({clause.field.name for clause in clauses_of(self.node)} if self.node is not None else ())
+        object.__setattr__(self, "_decode", decode)
+        return decode
 
     def judge(self, facts: Facts) -> bool:
         """`matches` for the facts of one version, shared with other filters."""

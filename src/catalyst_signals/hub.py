@@ -8,29 +8,30 @@ everything up to its tape's `done`; between noticing that and making it live the
 from __future__ import annotations
 
 import asyncio
-import logging
+import os
 import time
 from collections import deque
 from collections.abc import Callable, Collection
-from functools import partial
+from math import inf
 
 from catalyst_signals.errors import CatalystError, HistoryRewritten
 from catalyst_signals.events import Frame, now_us
 from catalyst_signals.filters import Filter
-from catalyst_signals.modifiers import Modifiers, Reason, total
+from catalyst_signals.modifiers import Modifiers, total
+from catalyst_signals.outlet import Outlet
 from catalyst_signals.pager import Fetch, Find, PageOrError, Pager
 from catalyst_signals.pages import Page
 from catalyst_signals.places import Place, position_message
 from catalyst_signals.rings import Rings
 from catalyst_signals.survey import Survey
-from catalyst_signals.tape import Group, Peer, Subscriber, Tape, Write
+from catalyst_signals.tape import Group, Peer, Subscriber, Tape, nowhere
 from catalyst_signals.turns import Due, matched, stretch_of
 from catalyst_signals.wire import erased, message
 
-log = logging.getLogger("catalyst.hub")
-
 WRITES_PER_LOOK = 64  # Writes between two looks at the clock: about 0.5 ms of them.
-RIDE_S = 1.0  # A position may ride in a delivery from this long before it is due.
+RIDE = (
+    0.2  # A position may ride in a delivery during the last part of its time: a write of its own costs four of those.
+)
 
 
 class Hub:
@@ -44,6 +45,7 @@ class Hub:
         ring_bytes: int = 64 << 20,
         turn_ms: float = 4,
         clock: Callable[[], float] = time.perf_counter,
+        send: Callable[[int, bytes], int] = os.write,
     ) -> None:
         self.pager = Pager(fetch, find)
         self._rings = Rings(ring_bytes)
@@ -56,7 +58,7 @@ class Hub:
         self._turn: tuple[Tape, list[Due]] | None = None
         self._at = 0  # How far the turn in progress got in its current group.
         self._ready: deque[Subscriber] = deque()  # Cursors that can be served now.
-        self._dirty: list[Peer] = []  # Connections with gathered writes.
+        self._out = Outlet(self.drop, self._schedule, send)
         self._scheduled = False
         self._held = False
 
@@ -123,7 +125,7 @@ class Hub:
         peer.subscribers[tape.channel] = subscriber
         tape.subscribers.add(subscriber)
         if len(peer.subscribers) > 1:
-            self._reroute(peer)
+            self._out.reroute(peer)
         self._enqueue(subscriber)
         return subscriber
 
@@ -151,7 +153,7 @@ class Hub:
 
     def drop(self, peer: Peer) -> None:
         """The connection is gone: nothing of it stays here."""
-        peer.write = _closed
+        peer.write, peer.socket = nowhere, None
         for subscriber in list(peer.subscribers.values()):
             self.leave(subscriber)
 
@@ -175,14 +177,6 @@ class Hub:
         if end is None:
             return Place(tape.channel, tape.done_epoch, tape.done, tape.done8, sent, held)
         return Place(tape.channel, end.epoch, end.seq, end.hash8, sent, held)
-
-    def why_held(self, subscriber: Subscriber, seq: int) -> Reason | None:
-        """Why an event that a subscriber is past was not sent to it, as far as that is remembered."""
-        for holds in (subscriber.holds, subscriber.group.holds):
-            reason = dict(holds or ()).get(seq)
-            if reason is not None:
-                return reason
-        return None
 
     def _written(self, subscriber: Subscriber) -> Due | None:
         """What the turn in progress has written to a live subscriber of a pending group; None: nothing yet."""
@@ -236,12 +230,18 @@ class Hub:
         if self._held:
             return
         began = self._clock()
-        self._serve_live(began + self._turn_s)
-        self._serve_cursors(self._clock() + self._turn_s)
-        self._flush()
+        if self._flush():  # What is left of the last turn goes before anything that is due now.
+            self._serve_live(began + self._turn_s)
+            self._serve_cursors(self._clock() + self._turn_s)
+            self._flush()
         self.longest_turn_s = max(self.longest_turn_s, self._clock() - began)
-        if self._turn is not None or self._busy or self._ready:
+        if self._turn is not None or self._busy or self._ready or self._out.waiting:
             self._schedule()
+
+    def _flush(self) -> bool:
+        """What was gathered goes out, positions that are due with it; whether all of it did."""
+        until, now_s = self._clock() + self._turn_s, asyncio.get_running_loop().time()
+        return self._out.flush(lambda peer: self._position_due(peer, now_s), lambda: self._clock() <= until)
 
     def _serve_live(self, until: float) -> None:
         while self._turn is not None or self._busy:
@@ -278,7 +278,7 @@ class Hub:
         while work:
             due = work[-1]
             group = due.group
-            while self._at < len(group.writes):
+            while self._at < len(group.ways):
                 if self._clock() > until and self._at:
                     return False
                 self._write_some(group, due.data)
@@ -293,19 +293,8 @@ class Hub:
 
     def _write_some(self, group: Group, data: bytes) -> None:
         start = self._at
-        self._at = min(start + WRITES_PER_LOOK, len(group.writes))
-        for offset, write in enumerate(group.writes[start : self._at]):
-            try:
-                write(data)
-            except Exception as error:  # A dead socket may raise anything; it must cost nobody else their delivery.
-                self._broken(group.live[start + offset], error)
-
-    def _broken(self, subscriber: Subscriber | None, error: Exception) -> None:
-        if subscriber is not None:
-            log.info("a write failed, the connection is dropped", extra={"reason": repr(error)})
-            peer = subscriber.peer
-            self.drop(peer)
-            peer.listener.broken(error)
+        self._at = min(start + WRITES_PER_LOOK, len(group.ways))
+        self._out.send_all(group.ways[start : self._at], group.live[start : self._at], data)
 
     def _finish(self, tape: Tape) -> None:
         assert tape.next_done is not None
@@ -322,40 +311,13 @@ class Hub:
         tape.ahead.clear()
         tape.wake()
 
-    def _flush(self) -> None:
-        """Everything gathered for one connection in this turn goes out in one write, a due position with it."""
-        for peer in self._dirty:
-            if peer.riding:
-                peer.gathered.append(self._position_due(peer))
-            data = b"".join(peer.gathered)
-            peer.gathered.clear()
-            self.write(peer, data)
-        self._dirty.clear()
-
     def write(self, peer: Peer, data: bytes) -> None:
-        """Write to a connection at once; one whose transport raises is dropped."""
-        try:
-            peer.write(data)
-        except Exception as error:
-            self.drop(peer)
-            peer.listener.broken(error)
+        """Outlet.write"""
+        self._out.write(peer, data)
 
     def gather(self, peer: Peer, data: bytes) -> None:
-        """Write to a connection at the end of this turn, together with whatever else is due to it."""
-        if not peer.gathered:
-            self._dirty.append(peer)
-            self._schedule()
-        peer.gathered.append(data)
-
-    def _route(self, peer: Peer) -> Write:
-        """How live deliveries reach a connection: straight to the transport, unless there is something to join."""
-        return partial(self.gather, peer) if len(peer.subscribers) > 1 or peer.riding else peer.write
-
-    def _reroute(self, peer: Peer) -> None:
-        write = self._route(peer)
-        for subscriber in peer.subscribers.values():
-            if subscriber.slot is not None:
-                subscriber.group.writes[subscriber.slot] = write
+        """Outlet.gather"""
+        self._out.gather(peer, data)
 
     # -- cursors ----------------------------------------------------------------------------------------------------
 
@@ -394,7 +356,7 @@ class Hub:
             return
         subscriber.survey = None
         subscriber.group.compact()
-        subscriber.group.enter(subscriber, self._route(subscriber.peer))
+        subscriber.group.enter(subscriber, self._out.way(subscriber.peer))
         if not subscriber.told_live:
             subscriber.told_live = True
             if subscriber.held:  # Who was away is told at once, not when a position is due.
@@ -462,30 +424,28 @@ class Hub:
         """One `position` message for each subscription of a connection."""
         return b"".join(position_message(self.place(s)) for s in peer.subscribers.values())
 
-    def tick(self, peer: Peer, now_s: float) -> None:
-        """About once a second for each connection: its positions, alone when due, in a delivery's write shortly before.
+    def tick(self, peer: Peer, now_s: float) -> float:
+        """A connection's positions, alone when due, in a delivery's write shortly before; answers when to come again.
 
         Called between turns, so what is written here stands after every event it speaks of.
         """
         if peer.paused or not peer.subscribers:
-            return
+            return inf
         if now_s >= peer.due_s:
-            self.write(peer, self._position_due(peer))
-        elif now_s >= peer.due_s - RIDE_S and not peer.riding:
+            self.write(peer, self._position_due(peer, now_s))
+        elif now_s >= peer.due_s - peer.position_s * RIDE and not peer.riding:
             peer.riding = True
-            self._reroute(peer)
+            self._out.reroute(peer)
+        return peer.due_s if peer.riding else peer.due_s - peer.position_s * RIDE
 
-    def _position_due(self, peer: Peer) -> bytes:
-        peer.due_s = asyncio.get_running_loop().time() + peer.position_s
+    def _position_due(self, peer: Peer, now_s: float) -> bytes:
+        peer.due_s = now_s + peer.position_s
         if peer.riding:
             peer.riding = False
-            self._reroute(peer)
-        return self.positions(peer)
+            self._out.reroute(peer)
+        ping, peer.ping = peer.ping, b""
+        return self.positions(peer) + ping
 
     async def close(self) -> None:
         """Stop reading; nobody is served after this."""
         await self.pager.close()
-
-
-def _closed(data: bytes) -> None:
-    """Where a connection that is gone is written to."""

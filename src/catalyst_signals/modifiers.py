@@ -29,9 +29,13 @@ class Age(NamedTuple):
     stale: Literal["hold", "send"] = "hold"
     max_age_s: int | None = None
 
+    def looks_at(self, frame: Frame) -> bool:
+        """Whether the frame may be held at some time; without decoding it."""
+        return bool(self.max_age_s) or may_expire(frame)
+
     def holds(self, frame: Frame, now_us: int) -> Reason | None:
         """Why the frame is held at this moment, or None."""
-        if not self.max_age_s and not may_expire(frame):
+        if not self.looks_at(frame):
             return None
         life = life_of(frame)
         if self.stale == "hold" and life.ends_us <= now_us:
@@ -40,7 +44,7 @@ class Age(NamedTuple):
 
     def holds_from_us(self, frame: Frame) -> int:
         """The moment from which the frame is held; NEVER if it is not."""
-        if not self.max_age_s and not may_expire(frame):
+        if not self.looks_at(frame):
             return NEVER
         life = life_of(frame)
         expires_us = life.ends_us if self.stale == "hold" else NEVER

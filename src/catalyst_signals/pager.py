@@ -42,6 +42,7 @@ class Pager:
         self._reading = asyncio.Semaphore(READS_MAX)
         self._tasks: set[asyncio.Task[None]] = set()
         self._forgotten = 0
+        self.store_reads = 0
 
     async def page(self, tape: Tape, after: int) -> Page:
         """The page after `after`, from wherever it is; only for `after` below `done`.
@@ -117,6 +118,7 @@ class Pager:
             try:
                 async with self._reading:
                     known = self._forgotten
+                    self.store_reads += 1
                     frames = await self._fetch(channel, after, PAGE_EVENTS)
                 if self._forgotten != known:
                     continue

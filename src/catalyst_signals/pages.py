@@ -81,7 +81,8 @@ class Page:
             frame = self.frames[i]
             if frame.seq > through.seq:
                 break
-            reason = age.holds(frame, now_us) or self._replaced(subscriber, frame)
+            held_from_us = age.holds_from_us(frame) if age.looks_at(frame) else NEVER
+            reason = age.holds(frame, now_us) if held_from_us <= now_us else self._replaced(subscriber, frame)
             if reason is not None:
                 held.append((frame.seq, reason))
                 continue
@@ -90,7 +91,7 @@ class Page:
                 through = self.frames[i - 1]
                 break
             parts.append(frame.ws)
-            good_until_us = min(good_until_us, age.holds_from_us(frame))
+            good_until_us = min(good_until_us, held_from_us)
         return Cut(b"".join(parts), len(parts), held, through, good_until_us)
 
     def _replaced(self, subscriber: Subscriber, frame: Frame) -> Reason | None:
@@ -116,7 +117,7 @@ class Page:
         if hits is None:
             if len(self._hits) > _GROUPS_BY_FILTER + 2 * len(tape.groups):  # Of groups that are gone by now.
                 self._hits = {each: self._hits[each] for each in tape.groups.values() if each in self._hits}
-            hits = self._hits[group] = [i for i, frame in enumerate(self.frames) if wants(group.filter, frame)]
+            hits = self._hits[group] = picked(group.filter, self.frames)
         return hits
 
     def _match_all(self, tape: Tape) -> None:
@@ -129,12 +130,15 @@ class Page:
 
 
 def wants(filter: Filter, frame: Frame) -> bool:
-    """Whether a filter matches a frame; everything matches unless erased, which needs no decoding to see."""
+    """Whether a filter matches a frame."""
+    return bool(picked(filter, (frame,)))
+
+
+def picked(filter: Filter, frames: Sequence[Frame]) -> list[int]:
+    """Which frames a filter matches; everything matches unless erased, which needs no decoding to see."""
     if not filter.text:
-        return not frame.erased
-    matched = filter.matches(frame.doc)
-    frame.forget()
-    return matched
+        return [i for i, frame in enumerate(frames) if not frame.erased]
+    return filter.picks([frame.ws[frame.head_bytes :] for frame in frames])
 
 
 class PageCache:

@@ -22,10 +22,11 @@ HOLDS_MAX = 256  # Remembered, so that whoever asks why an event did not come ca
 
 Holds = deque[tuple[int, Reason]]  # The newest that were held: seq and reason.
 Write = Callable[[bytes], Any]
+Way = int | Write  # To a connection: its socket's number, or a call.
 
 
-def _nowhere(data: bytes) -> None:
-    """Where a subscriber who left in the middle of a turn is written to."""
+def nowhere(data: bytes) -> None:
+    """Where a connection that is gone is written to, or a subscriber who left in the middle of a turn."""
 
 
 class Listener(Protocol):
@@ -41,58 +42,63 @@ class Listener(Protocol):
 class Peer:
     """One connection: where to write, whether it takes more, and its subscriptions by channel."""
 
-    __slots__ = ("due_s", "gathered", "listener", "paused", "position_s", "riding", "subscribers", "write")
+    __slots__ = (
+        "due_s", "gathered", "listener", "paused", "ping", "position_s", "riding", "socket", "subscribers", "write",
+    )  # fmt: skip
 
-    def __init__(self, write: Write, listener: Listener, position_s: int = 10) -> None:
+    def __init__(self, write: Write, listener: Listener, position_s: int = 10, socket: int | None = None) -> None:
+        """`socket`: what `write` writes to, as a number, which is written to itself while nothing waits in `write`."""
         self.write = write
+        self.socket = socket
         self.listener = listener
         self.position_s = position_s
         self.subscribers: dict[str, Subscriber] = {}
         self.gathered: list[bytes] = []
         self.paused = False
         self.due_s = 0.0
+        self.ping = b""  # Goes out with the next position.
         self.riding = False
 
 
 class Group:
-    """Everyone on a channel with the same filter and the same age. `writes[i]` belongs to `live[i]`; a None has left.
+    """Everyone on a channel with the same filter and the same age. `ways[i]` belongs to `live[i]`; a None has left.
 
     `written` and `held` count for all of `live` at once, so that a subscriber's own counts cost nothing per delivery.
     """
 
-    __slots__ = ("age", "filter", "held", "holds", "holes", "live", "members", "pending", "writes", "written")
+    __slots__ = ("age", "filter", "held", "holds", "holes", "live", "members", "pending", "ways", "written")
 
     def __init__(self, filter: Filter, age: Age) -> None:
         self.filter = filter
         self.age = age
         self.members = 0
         self.live: list[Subscriber | None] = []
-        self.writes: list[Write] = []
+        self.ways: list[Way] = []
         self.holes = 0
         self.written = 0
         self.held: dict[str, int] = {}  # By reason; made anew when it changes, so a subscriber may keep the one it saw.
         self.holds: Holds = deque(maxlen=HOLDS_MAX)
         self.pending = False  # Part of the turn in progress and not yet finished.
 
-    def enter(self, subscriber: Subscriber, write: Write) -> None:
+    def enter(self, subscriber: Subscriber, way: Way) -> None:
         """Make a subscriber live; only between turns of its channel."""
         subscriber.slot = len(self.live)
         subscriber.base, subscriber.base_held = self.written, self.held
         self.live.append(subscriber)
-        self.writes.append(write)
+        self.ways.append(way)
 
     def leave(self, slot: int) -> None:
         """Take out whoever has that slot; the others keep theirs, a turn may be walking over them."""
         self.live[slot] = None
-        self.writes[slot] = _nowhere
+        self.ways[slot] = nowhere
         self.holes += 1
 
     def compact(self) -> None:
         """Close the holes; only when no turn is walking over this group."""
         if self.holes * 4 > len(self.live):
-            keep = [(s, w) for s, w in zip(self.live, self.writes, strict=True) if s is not None]
+            keep = [(s, w) for s, w in zip(self.live, self.ways, strict=True) if s is not None]
             self.live = [s for s, _ in keep]
-            self.writes = [w for _, w in keep]
+            self.ways = [w for _, w in keep]
             self.holes = 0
             for slot, (subscriber, _) in enumerate(keep):
                 subscriber.slot = slot
@@ -143,6 +149,14 @@ class Subscriber:
         if survey is None or survey.complete or self.judged >= survey.until:
             return self.judged
         return survey.at
+
+    def why_held(self, seq: int) -> Reason | None:
+        """Why an event that it is past was not sent to it, as far as that is remembered."""
+        for holds in (self.holds, self.group.holds):
+            reason = dict(holds or ()).get(seq)
+            if reason is not None:
+                return reason
+        return None
 
     def hold(self, held: Sequence[tuple[int, Reason]]) -> None:
         """Count what a cursor is past without getting it, and remember why."""

@@ -121,6 +121,7 @@ def _draft(doc: Doc, type: str, data: dict[str, Any]) -> Draft:
         body=msgspec.json.encode({"data": data, "was": _was(doc, data)}),
         draft_hash=hash_of_draft({"type": type, "data": data}),
         version=version,
+        follows=(event_id(doc["id"], doc["version"]), doc["seq"]),
     )
 
 

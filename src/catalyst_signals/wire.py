@@ -20,18 +20,20 @@ SYSTEM_CHANNEL = "system"
 
 encode = msgspec.json.encode
 _decode = msgspec.json.decode
+PING = b"\x89\x00"  # A WebSocket ping without content.
 _TEXT = 0x81  # FIN and opcode 1 (RFC 6455, 5.2).
 
 
 def frame_of(event: Event) -> Frame:
     """The event as every subscriber gets it. An erased one keeps its place and says so."""
-    rest = event.body[1:] if event.body else b'"erased":true}'
     hash8 = event.hash[:4].hex()
-    text = b'{"type":"%s","channel":"%s","seq":%d,"id":%s,"version":%d,"ts":"%s.%06dZ","hash":"%s",%s' % (
-        event.type.encode(), event.channel.encode(), event.seq, encode(signal_id(event.id)), event.version,
-        _second(event.ts_us // 1_000_000), event.ts_us % 1_000_000, hash8.encode(), rest,
+    second, micros = divmod(event.ts_us, 1_000_000)
+    text = b'%s%d,"id":%s,"version":%d,"ts":"%s.%06dZ","hash":"%s",%s' % (
+        _head(event.type, event.channel), event.seq, encode(signal_id(event.id)), event.version,
+        _second(second), micros, hash8.encode(), event.body[1:] or b'"erased":true}',
     )  # fmt: skip
-    header = ws_header(len(text))
+    size = len(text)
+    header = b"\x81~%c%c" % (size >> 8, size & 255) if 126 <= size < 65536 else ws_header(size)
     return Frame(event.channel, event.epoch, event.seq, event.prev[:4].hex(), hash8, header + text, len(header))
 
 
@@ -42,6 +44,11 @@ def erased(frame: Frame) -> Frame:
     text = text[: text.index(mark) + len(mark)] + b'"erased":true}'
     header = ws_header(len(text))
     return Frame(frame.channel, frame.epoch, frame.seq, frame.prev8, frame.hash8, header + text, len(header))
+
+
+@lru_cache(maxsize=256)
+def _head(type: str, channel: str) -> bytes:
+    return b'{"type":"%s","channel":"%s","seq":' % (type.encode(), channel.encode())
 
 
 @lru_cache(maxsize=64)

@@ -8,6 +8,7 @@ import random
 import time
 from collections.abc import Callable, Sequence
 
+import msgspec
 import pytest
 
 from catalyst_signals.errors import (
@@ -185,6 +186,17 @@ async def test_another_subjects_id_is_taken_whatever_the_draft(store: Store) -> 
         error = await refusal(store, batch(draft("a", says)))
         assert isinstance(error, IdTaken)
         assert "bob" not in str(error.as_dict()), "it says only that"
+
+
+async def test_a_change_is_stored_only_behind_what_it_was_made_of(store: Store) -> None:
+    """Where a rewind took that back there may be another event under its id by now; a retry is still a retry."""
+    await put(store, *drafts(0, 2), draft("a"))
+    for follows in (("a", 2), ("nobody", 1)):
+        error = await refusal(store, batch(msgspec.structs.replace(draft("a~2"), follows=follows)))
+        assert isinstance(error, IdConflict) and error.got == "a~2"
+    change = msgspec.structs.replace(draft("a~2"), follows=("a", 3))
+    assert (await put(store, change)).receipts[0].seq == 4
+    assert (await put(store, change)).receipts[0].duplicate
 
 
 async def test_an_id_is_an_id_of_its_channel(store: Store) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from errno import EBADF
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
@@ -77,6 +78,7 @@ class ServerProcess(Process):
         self.name = name
         self.began_us = world.now_us()
         self.wires: list[Any] = []
+        self.sockets: dict[int, Any] = {}  # By their numbers, which are given again when one is closed.
         self.node: ServerNode | None = None
         self.broker = FaultyBroker(world, name)
         self.draining = False
@@ -96,7 +98,9 @@ class ServerProcess(Process):
         async def fetch(channel: str, after: int, limit: int) -> list[Frame]:
             return [frame_of(event) for event in await reader.read(channel, after, limit)]
 
-        the_hub = WatchedHub(world, fetch, store.find, ring_bytes=rng.choice((500, 2000, 1 << 20)), clock=_Clock(world))
+        the_hub = WatchedHub(
+            world, fetch, store.find, ring_bytes=rng.choice((500, 2000, 1 << 20)), clock=_Clock(world), send=self._send
+        )
         poll_s = rng.choice((0.2, 0.5, 1.0))
         follower = WatchedFollower(world, store, self.broker, the_hub, poll_s=poll_s, reader=reader)
         await _until_it_works(follower.__aenter__)
@@ -116,7 +120,14 @@ class ServerProcess(Process):
         while True:
             await asyncio.sleep(0.25)
             for connection in self.node.every_connection():
-                connection.tick(world.loop.time())
+                if world.loop.time() >= connection.look_s:
+                    connection.tick(world.loop.time())
+
+    def _send(self, number: int, data: bytes) -> int:
+        """`os.write` of this process."""
+        if number not in self.sockets:
+            raise OSError(EBADF, "Bad file descriptor")
+        return int(self.sockets[number].take(data))
 
     async def _keep(self, expirer: Expirer) -> None:
         """As house.py does, after fewer events."""

@@ -301,9 +301,9 @@ class WatchedHub(Hub):
             self._world.saw("a page came that its reader was past already")
         super()._paged(subscriber, *asked)
 
-    def _position_due(self, peer: Peer) -> bytes:
+    def _position_due(self, peer: Peer, now_s: float) -> bytes:
         self._world.saw("a position rode in a delivery" if peer.riding and peer.gathered else "a position went alone")
-        return super()._position_due(peer)
+        return super()._position_due(peer, now_s)
 
 
 class WatchedPager(Pager):

@@ -8,7 +8,10 @@ Law: bytes arrive in order and whole up to the place where they end; the server 
 from __future__ import annotations
 
 from collections import deque
+from itertools import count
 from typing import TYPE_CHECKING, Any, Protocol
+
+from catalyst_signals.wire import PING
 
 from .stretches import Moment
 
@@ -51,6 +54,8 @@ class Wire:
         self._raises = world.chance(0.3)
         self._closing = False
         self.stalled = False
+        self.socket = next(number for number in count(3) if number not in process.sockets)  # As a kernel gives them.
+        process.sockets[self.socket] = self
         self.loop = world.loop
         self.transport = self  # What a connection asks of its transport is here as well.
 
@@ -76,6 +81,18 @@ class Wire:
             self._world.saw("a transport pushed back")
             self._owner.paused()
         self._go_on()
+
+    def take(self, data: bytes) -> int:
+        """A socket takes what it has room for, and says how much; the rest makes its transport push back."""
+        room = self._high - len(self._out)
+        if self.gone or room >= len(data):
+            self.write(data)
+            return len(data)
+        if room <= 0 or self._pushing:
+            raise BlockingIOError
+        self._world.saw("a socket took a part")
+        self.write(data[:room])
+        return room
 
     def _moment(self) -> Moment:
         now_s, process = self.loop.time(), self._process
@@ -146,6 +163,7 @@ class Wire:
     def _lost(self) -> None:
         if self._owner is not None:
             self._owner.lost()
+        self._process.sockets.pop(self.socket, None)
 
     def _take_in(self) -> None:
         while self._in and self._owner and not self._held and not self.gone and not self._closing:
@@ -178,8 +196,12 @@ class Wire:
             self._client.message(self, text, self._moments[0][1])
 
     def _next_message(self) -> bytes | None:
-        """The next whole message of RFC 6455 frames without mask or fragments."""
+        """The next whole message of RFC 6455 frames without mask or fragments; a ping among them is answered."""
         got = self._got
+        while got.startswith(PING):
+            del got[: len(PING)]
+            self._taken += len(PING)
+            self.ping()
         if len(got) < 2:
             return None
         assert got[0] == 0x81, f"not a text frame: {bytes(got[:20])!r}"

@@ -36,7 +36,7 @@ SIGHTINGS: Counter[str] = Counter()
 
 OPERATIONS = ("", "", "", "", "drop", "erase", "drop erase", "restore", "rewind", "drop restore")
 REST_S = 60  # Longer than this nobody may wait once the weather has cleared up.
-STILL_S = 2.6  # A poll, a fill, a position: after that much quiet nothing more can come.
+STILL_S = 4.2  # A question that stalled and was given up, a poll, a fill, a position: then nothing more can come.
 WALL_US = 1_700_000_000_000_000
 
 

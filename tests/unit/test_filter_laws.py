@@ -6,12 +6,14 @@ from decimal import Decimal
 from typing import Any
 
 import msgspec
+import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from catalyst_signals.errors import InvalidFilter
 from catalyst_signals.filter_facts import Facts
-from catalyst_signals.filter_fields import LOOSE, WORD, Field, find_field
+from catalyst_signals.filter_fields import FIELDS, LOOSE, WORD, Field, find_field
+from catalyst_signals.filter_glance import decode_all, decoder_for, keys_of
 from catalyst_signals.filters import parse
 from tests.unit.filter_strategies import documents, trees
 
@@ -151,6 +153,52 @@ def test_a_filter_means_what_its_tree_says_by_the_rules(tree: Any, docs: list[An
     filter = parse(tree)
     for doc in docs:
         assert filter.matches(doc) is (not doc.get("erased") and plainly(tree, Facts(doc)))
+
+
+RICH = {
+    "instrument": {"symbol": "ACME", "asset_class": "equity", "venue": "nasdaq", "mic": "XNAS", "currency": "usd"},
+    "provider": {"id": "bot"}, "group_id": "g", "source": {"name": "edgar", "kind": "filing"}, "model": {"name": "m"},
+    "catalyst": {"type": "fda", "subtype": "approval", "stage": "final", "severity": "high"}, "sector": "tech",
+    "country": "us", "lang": "en", "session": "pre", "confidence_kind": "model", "action": "open", "direction": "long",
+    "confidence": 0.8, "expected_return": 0.1, "magnitude": 0.2, "tags": ["x"], "disclosures": ["own"],
+    "entry": {"price": "10"}, "stop": {"price": "9"}, "targets": [{"price": "12"}], "features": {"rvol": 2.5},
+    "expires_at": "2030-01-01T00:00:00Z", "extras": {"a": {"b": 1}}, "anything": {"at": "all"},
+}  # fmt: skip
+OF_EVENT = {"id": "b-1", "ts": "2026-11-26T09:30:00.000123Z"}
+OPEN_ENDED = ("features.rvol", "extras.a.b", "data.anything.at", "symbol^", "id^")
+
+
+@pytest.mark.parametrize("field", [*sorted(field for field in FIELDS if keys_of(field) is not None), *OPEN_ENDED])
+def test_a_glance_has_all_that_its_field_is_read_from(field: str) -> None:
+    """Also where what is not a signal carries its symbol and source by itself, as a halt does."""
+    halt = RICH | {"instrument": None, "symbol": "ACME", "source": "edgar"}
+    docs: list[Any] = [OF_EVENT | {"type": "signal.published", "data": RICH}, OF_EVENT | {"type": "halt", "data": halt}]
+    for doc in docs:
+        glance = decoder_for({field})(msgspec.json.encode(doc))
+        assert Facts(glance)[field] == Facts(doc)[field]
+    assert Facts(docs[0])[field] is not None
+
+
+def test_most_filters_need_only_a_glance() -> None:
+    """A field made of many others is read from the whole event, and a change is judged by all of its versions."""
+    assert decoder_for({"symbol", "action", "confidence"}) is not decode_all
+    assert decoder_for({"symbol", "keywords"}) is decode_all and keys_of("rr") is None
+    data: Any = {"confidence": 0.1}
+    changed = {
+        "type": "signal.updated",
+        "data": data,
+        "was": [{"type": "signal.published", "data": {"confidence": 0.9}}],
+    }
+    assert parse("confidence > 0.5").picks([msgspec.json.encode(changed)]) == [0]
+
+
+@given(trees(), st.lists(documents(), min_size=1, max_size=5))
+@example({"field": "symbol", "op": "eq", "value": "ACME"}, [{"type": "signal.published", "data": "no object"}])
+@settings(max_examples=300)
+def test_a_glance_at_an_event_says_what_the_whole_event_says(tree: Any, docs: list[Any]) -> None:
+    """While catching up no more of an event is decoded than its filter looks at (filter_glance.py)."""
+    filter, texts = parse(tree), [msgspec.json.encode(doc) for doc in docs]
+    assert filter.picks(texts) == [i for i, text in enumerate(texts) if filter.matches(msgspec.json.decode(text))]
 
 
 @given(trees(), documents())

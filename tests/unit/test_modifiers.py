@@ -113,7 +113,7 @@ async def test_what_is_expired_when_it_is_written_is_held_and_counted(world: Wor
         held.seqs() == [2, 3] and world.hub.place(holder).held == {"expired": 1} and world.hub.place(holder).sent == 2
     )
     assert sent.seqs() == [1, 2, 3] and world.hub.place(sender).held == {}
-    assert world.hub.why_held(holder, 1) == "expired" and world.hub.why_held(holder, 2) is None
+    assert holder.why_held(1) == "expired" and holder.why_held(2) is None
 
 
 async def test_a_live_subscriber_is_spared_what_is_expired_too(world: World) -> None:
@@ -132,7 +132,7 @@ async def test_a_live_subscriber_is_spared_what_is_expired_too(world: World) -> 
     assert [r.seqs() for r in readers] == [[2], [2], [1, 2]]
     assert [world.hub.place(s).held for s in (holder, other, sender)] == [{"expired": 1}, {"expired": 1}, {}]
     assert [world.hub.place(s).sent for s in (holder, other, sender)] == [1, 1, 2]
-    assert world.hub.why_held(other, 1) == "expired"
+    assert other.why_held(1) == "expired"
 
 
 async def test_a_stretch_of_which_everything_is_held_is_counted_for_live_subscribers(world: World) -> None:

@@ -56,6 +56,8 @@ class Wire:
             self.full = True
             self.owner.paused()
 
+    socket = None  # There is none to write to beside it.
+
     def drain(self) -> None:
         """The client takes all there is, once."""
         assert self.owner is not None and self.full

@@ -18,7 +18,7 @@ def test_uvicorn_is_the_minor_version_that_was_read() -> None:
 
 def test_every_overridden_method_is_still_called_by_uvicorn() -> None:
     """An override of something that is gone would silently do nothing."""
-    ours_alone = {"adopt", "write", "ping", "hold_reading", "close", "refuse"}
+    ours_alone = {"adopt", "took_frame", "took_text", "write", "ping", "hold_reading", "close", "refuse"}
     for ours, theirs in ((SocketProtocol, WebSocketsSansIOProtocol), (HttpProtocol, HttpToolsProtocol)):
         for name, member in vars(ours).items():
             if inspect.isfunction(member) and not name.startswith("_") and name not in ours_alone:

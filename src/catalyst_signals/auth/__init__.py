@@ -40,6 +40,10 @@ class Principal:
             return False
         return "*" in self.channels or channel in self.channels
 
+    def is_over(self, at_us: int) -> bool:
+        """Whether the key has expired by then."""
+        return self.expires_at_us is not None and self.expires_at_us <= at_us
+
 
 class Authenticator(Protocol):
     """Turns a credential into a principal."""

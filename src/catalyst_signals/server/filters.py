@@ -122,7 +122,7 @@ _HELD = {
 
 def _delivery(node: Node, subscriber: Subscriber, seq: int, matches: bool) -> dict[str, str]:
     """What became of an event for a subscriber."""
-    place, reason = node.hub.place(subscriber), node.hub.why_held(subscriber, seq)
+    place, reason = node.hub.place(subscriber), subscriber.why_held(seq)
     if seq <= subscriber.began:
         began = subscriber.began
         state, says = "before", f"your position passed it at {began}, before this subscription began; "

@@ -27,13 +27,16 @@ SCRUB_AGAIN_S = 60  # After one that could not be ended.
 
 
 async def tick_for_ever(node: Node) -> None:
-    """Visit every connection about once a second, a tenth of them at a time, so that no turn is long."""
+    """Visit every connection that is due about once a second, a tenth of them at a time, so that no turn is long."""
     while True:
+        everybody = node.every_connection()
         for part in range(10):
             await asyncio.sleep(0.1)
             now_s = asyncio.get_running_loop().time()
             node.hub.hold(not node.trusted)
-            for connection in node.every_connection()[part::10]:
+            for connection in everybody[part::10]:
+                if now_s < connection.look_s:
+                    continue
                 try:
                     connection.tick(now_s)
                 except Exception as error:  # One dead socket must not end the care for all others.

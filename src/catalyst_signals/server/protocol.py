@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import os
 import socket
 from asyncio.transports import BaseTransport
 from typing import Any, Protocol
@@ -21,7 +22,8 @@ from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import Frame
 
 from catalyst_signals.errors import CatalystError, Draining, InvalidJson, InvalidRequest, TooLarge, TooLate
-from catalyst_signals.wire import encode, error_message
+from catalyst_signals.server.inbound import Inbound
+from catalyst_signals.wire import PING, encode, error_message
 
 log = logging.getLogger("catalyst.socket")
 
@@ -53,10 +55,11 @@ class Owner(Protocol):
         """The connection is gone."""
 
 
-class SocketProtocol(WebSocketsSansIOProtocol):
+class SocketProtocol(Inbound, WebSocketsSansIOProtocol):
     """One WebSocket. Until `adopt` it is Uvicorn's; after it, ours."""
 
     head_s = 10.0
+    hasty = False  # Sent frames before it was adopted: where they end only the library knows.
     owner: Owner | None = None
     failed = False
     handshake_timer: asyncio.TimerHandle | None = None
@@ -77,7 +80,7 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """From here on `owner` has this connection; the ASGI task may end."""
         self.owner = owner
         self._stop_clock()
-        self.transport.set_write_buffer_limits(high=WRITE_BUFFER_BYTES)
+        self.transport.set_write_buffer_limits(high=0)  # Nothing waits in it unless it pushes back.
         raw = self.transport.get_extra_info("socket")
         if raw is not None and raw.family != socket.AF_UNIX:
             raw.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, WRITE_BUFFER_BYTES)
@@ -86,11 +89,20 @@ class SocketProtocol(WebSocketsSansIOProtocol):
         """Write bytes that are already framed."""
         self.transport.write(data)
 
+    @property
+    def socket(self) -> int | None:
+        """The number of the socket, to write to it past the transport, whose memory is cold when there are thousands.
+
+        Right only while nothing waits in the transport, and until `connection_lost`: afterwards the number may be
+        another connection's.
+        """
+        raw = self.transport.get_extra_info("socket")
+        return raw.fileno() if raw is not None and os.name == "posix" else None
+
     def ping(self) -> None:
         """Ask whether anyone is there; any answer is heard."""
         if not self.close_sent:
-            self.conn.send_ping(b"")
-            self.transport.write(b"".join(self.conn.data_to_send()))
+            self.transport.write(PING)
 
     def hold_reading(self, hold: bool) -> None:
         """Stop reading from a client that has too much in flight, and go on."""
@@ -140,9 +152,21 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         if self.owner is not None:
             self.owner.heard()
+            if not self.hasty:
+                self.take(data)
+                return
+        if self.handshake_complete:
+            self.hasty = True
         super().data_received(data)
+        if self.conn.reader.buffer:
+            self.hasty = True
         if self.owner is None and self.conn.handshake_exc is not None and not self.handshake_complete:
             self.handle_parser_exception()
+
+    def took_frame(self, frame: bytes) -> None:
+        """The library deals with what is not plain text."""
+        if not self.failed:
+            super().data_received(frame)
 
     def handle_parser_exception(self) -> None:
         """A frame that breaks the protocol, or a message that is too large."""
@@ -167,10 +191,14 @@ class SocketProtocol(WebSocketsSansIOProtocol):
             return
         data = self.frames[0] if len(self.frames) == 1 else b"".join(self.frames)
         self.frames = []
-        if self.close_sent:
-            return
-        if self.curr_msg_data_type != "text":
+        if self.curr_msg_data_type == "text":
+            self.took_text(data)
+        elif not self.close_sent:
             self.refuse(InvalidRequest("messages are JSON text, not binary", got="binary", allowed="text"), 1003)
+
+    def took_text(self, data: bytes) -> None:
+        """A whole message, unless we are past listening."""
+        if self.close_sent or self.failed or self.owner is None:
             return
         try:
             text = str(data, "utf-8")
@@ -206,10 +234,10 @@ class SocketProtocol(WebSocketsSansIOProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """Gone, for whatever reason."""
         self._stop_clock()
-        super().connection_lost(exc)
         if self.owner is not None:
-            self.owner.lost()
+            self.owner.lost()  # First: what the hub writes to is another connection's soon.
             self.owner = None
+        super().connection_lost(exc)
 
     def shutdown(self) -> None:
         """The last thing Uvicorn calls: whoever is still here is told to come back."""

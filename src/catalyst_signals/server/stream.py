@@ -13,9 +13,10 @@ import secrets
 from collections import deque
 from collections.abc import Awaitable, Callable
 from functools import partial
+from math import inf
 from typing import Any
 
-from fastapi import APIRouter, WebSocket
+from fastapi import WebSocket
 
 from catalyst_signals.auth import Principal
 from catalyst_signals.changes import Author, supersedes
@@ -28,7 +29,7 @@ from catalyst_signals.errors import (
     Unauthenticated,
     Unavailable,
 )
-from catalyst_signals.events import Batch, Draft, Refused, Stored, iso, now_us
+from catalyst_signals.events import Batch, Draft, Refused, Stored, now_us
 from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.publish import Result
@@ -39,15 +40,12 @@ from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe,
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.tape import Peer, Subscriber, Tape
 from catalyst_signals.vital import vital
-from catalyst_signals.wire import PROTOCOL, answer, error_message, message
+from catalyst_signals.wire import PING, answer, error_message, message
 
 log = logging.getLogger("catalyst.stream")
-router = APIRouter()
-
 Slow = Callable[[], Awaitable[None]]
 
 
-@router.websocket("/v1/ws")
 async def stream(websocket: WebSocket) -> None:
     """Refuse what can be refused before the upgrade; then the connection has an owner and this task ends."""
     node = node_of(websocket)
@@ -67,8 +65,8 @@ class Connection:
     """One client. It is the hub's listener, the protocol's owner, and remembers what is in flight."""
 
     __slots__ = (
-        "_backlog", "_deadline", "_edited", "_heard_s", "_holding", "_in_flight", "_named", "_node", "_paused_s",
-        "_peer", "_pinged", "_principal", "_protocol", "_task", "closed", "id",
+        "_asked", "_backlog", "_deadline", "_edited", "_heard_s", "_holding", "_in_flight", "_named", "_node", "_now_s",
+        "_paused_s", "_peer", "_principal", "_protocol", "_task", "closed", "id", "look_s",
     )  # fmt: skip
 
     def __init__(self, node: Node, protocol: SocketProtocol, principal: Principal | None) -> None:
@@ -77,36 +75,28 @@ class Connection:
         self._node = node
         self._protocol = protocol
         self._principal = principal
-        self._peer = Peer(protocol.write, self, node.settings.position_s)
+        self._peer = Peer(protocol.write, self, node.settings.position_s, protocol.socket)
         self._backlog: deque[Command] = deque()
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
         self._in_flight = 0
         self._named: dict[str, str] = {}  # Channel -> the saved filter that its subscription uses by name.
         self._edited: set[str] = set()  # Channels whose saved filter was edited while the client took no messages.
-        self._heard_s = _now_s()
+        self._now_s = protocol.loop.time
+        self._heard_s = self._now_s()
         self._paused_s: float | None = None
         self._holding = False
-        self._pinged = False
+        self._asked = False  # Whether it is silent so long that we asked, or are about to.
+        self.look_s = 0.0  # Before this moment a tick has nothing to do here.
         protocol.adopt(self)
         node.connections.setdefault(self._key_id, set()).add(self)
         if principal is None:
             self._deadline = protocol.loop.call_later(node.settings.auth_s, self._no_key_came)
-        self._say(self._welcome())
+        self._say(node.welcome(principal))
 
     @property
     def _key_id(self) -> str:
         return self._principal.key_id if self._principal is not None else ""
-
-    def _welcome(self) -> dict[str, Any]:
-        settings = self._node.settings
-        expires = self._principal.expires_at_us if self._principal is not None else None
-        return {
-            "type": "welcome", "protocol": PROTOCOL, "node": settings.node, "now": iso(now_us()),
-            "position_s": settings.position_s, "message_bytes": settings.message_bytes,
-            "publishes_in_flight": settings.publishes_in_flight,
-            "expires_at": iso(expires) if expires is not None else None,
-        }  # fmt: skip
 
     # -- from the client --------------------------------------------------------------------------------------------
 
@@ -181,7 +171,7 @@ class Connection:
         self._node.connections.setdefault(self._key_id, set()).add(self)
         if self._deadline is not None:
             self._deadline.cancel()
-        self._say(self._welcome() | _ref(command.ref))
+        self._say(self._node.welcome(principal) | _ref(command.ref))
 
     def _who(self, scope: str) -> Principal:
         assert self._principal is not None
@@ -240,15 +230,16 @@ class Connection:
             place = place or (stood.seq, stood.epoch, stood.hash8)
         assert place is not None
         if not peer.subscribers:
-            peer.due_s = _now_s() + peer.position_s * random.uniform(0.5, 1)
+            peer.due_s = self._now_s() + peer.position_s * random.uniform(0.5, 1)
+        self.look_s = 0.0
         after, epoch, hash8 = place
-        self._say({
+        subscribed = message({
             "type": "subscribed", **_ref(ref), "channel": tape.channel, "epoch": epoch, "after": after, **_hash(hash8),
             "head": tape.done, "filter": filter.text, "filter_id": filter.id, **self._name_of(tape),
             "subscriber": f"{self.id}:{tape.channel}", "position_s": peer.position_s, **modifiers._asdict(),
         })  # fmt: skip
-        if not self.closed:  # The transport may have raised at that.
-            hub.join(peer, tape, filter, after, epoch, hash8, modifiers)
+        hub.gather(peer, subscribed)  # Whoever is at the log's end is told `live` with it.
+        hub.join(peer, tape, filter, after, epoch, hash8, modifiers)
 
     def _name(self, channel: str, name: str | None) -> None:
         """Remember by which saved filter's name a subscription is made, if by any."""
@@ -288,6 +279,7 @@ class Connection:
             self.ended(subscriber, error)
             return
         self._join(subscriber.tape, filter, subscriber.modifiers, None, None)
+        self._write(b"")  # What was gathered, so that pushback is noticed before the next one.
 
     def uses(self, principal: Principal, name: str) -> int:
         """How many subscriptions here use a saved filter by name that was not open."""
@@ -373,7 +365,7 @@ class Connection:
         hold = self._paused_s is not None or self._task is not None or full
         if hold != self._holding:
             self._holding = hold
-            self._heard_s = _now_s()  # While we do not read, silence is ours.
+            self._heard_s = self._now_s()  # While we do not read, silence is ours.
             self._protocol.hold_reading(hold)
 
     # -- to the client ------------------------------------------------------------------------------------------------
@@ -405,9 +397,9 @@ class Connection:
         self.turn_out(Unauthenticated(f"no key came within {self._node.settings.auth_s:g} s"))
 
     def tick(self, now_s: float) -> None:
-        """About once a second: expiry of the key, a stalled or dead client, positions that are due."""
+        """About once a second if something is due: expiry of the key, a stalled or dead client, positions."""
         settings = self._node.settings
-        if self._principal is not None and self._is_over(self._principal):
+        if self._principal is not None and self._principal.is_over(now_us()):
             self.turn_out(Unauthenticated("this API key has expired"))
         elif self._paused_s is not None:
             if now_s - self._paused_s > settings.stall_s:
@@ -415,13 +407,21 @@ class Connection:
         elif now_s - self._heard_s > settings.silent_s and not self._holding:
             self._protocol.transport.abort()
         else:
-            if now_s - self._heard_s > settings.silent_s / 2 and not self._pinged:
-                self._pinged = True
-                self._protocol.ping()
-            self._node.hub.tick(self._peer, now_s)
+            self.look_s = min(self._ask(now_s - self._heard_s), self._node.hub.tick(self._peer, now_s))
 
-    def _is_over(self, principal: Principal) -> bool:
-        return principal.expires_at_us is not None and principal.expires_at_us <= now_us()
+    def _ask(self, silent_s: float) -> float:
+        """Ask whether anyone is there, with the next position if one goes out in time; answers when to come again."""
+        soon, late, limit = (part * self._node.settings.silent_s for part in (3 / 8, 1 / 2, 1))
+        if silent_s < soon:
+            return self._heard_s + soon
+        if not self._asked:
+            self._asked, self._peer.ping = True, PING
+        if silent_s < late:
+            return self._heard_s + late
+        if self._peer.ping:
+            self._peer.ping = b""
+            self._protocol.ping()
+        return self._heard_s + limit
 
     def _give_up_waiting(self) -> None:
         places = [self._node.hub.place(s) for s in self._peer.subscribers.values()]
@@ -433,18 +433,19 @@ class Connection:
 
     def heard(self) -> None:
         """Anything at all came in."""
-        self._heard_s = _now_s()
-        self._pinged = False
+        self._heard_s = self._now_s()
+        self._asked, self._peer.ping = False, b""
 
     def paused(self) -> None:
         """Pushback: every subscription here is a cursor again."""
-        self._paused_s = _now_s()
+        self._paused_s = self._now_s()
         self._node.hub.pause(self._peer)
         self._mind_reading()
 
     def resumed(self) -> None:
         """Room again."""
         self._paused_s = None
+        self.look_s = 0.0
         if not self.closed:
             edited, self._edited = self._edited, set()
             while edited and self._paused_s is None and not self.closed:  # Telling of one may fill the transport again.
@@ -458,6 +459,7 @@ class Connection:
         """Nothing more is written here."""
         if not self.closed:
             self.closed = True
+            self.look_s = inf
             self._node.hub.drop(self._peer)
             self._forget_me()
             if self._deadline is not None:
@@ -492,7 +494,3 @@ def _hash(hash8: str | None) -> dict[str, str]:
 
 def _ref(ref: object) -> dict[str, object]:
     return {} if ref is None else {"ref": ref}
-
-
-def _now_s() -> float:
-    return asyncio.get_running_loop().time()

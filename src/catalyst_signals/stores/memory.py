@@ -88,7 +88,7 @@ class MemoryStore:
             self._logs[batch.channel] = _Log([Epoch(new_epoch_name(), 1, 0, NO_HASH, "created")])
         log = self._logs[batch.channel]
         try:
-            judge([(d.id, d.draft_hash) for d in batch.drafts], batch.subject, log.ids)
+            judge(batch.drafts, batch.subject, log.ids)
         except CatalystError as error:
             return Refused(error)
         if any(draft.id not in log.ids for draft in batch.drafts):

@@ -33,7 +33,7 @@ from catalyst_signals.events import (
     seal,
     wrong_with,
 )
-from catalyst_signals.stores import check_epoch_first, judge
+from catalyst_signals.stores import check_epoch_first, ids_asked, judge
 
 SEQ_BITS = 40  # A place is channel number << 40 | seq: a million million events a channel.
 DROPPED_AT_ONCE = 10_000  # Appends wait no longer than for so many rows.
@@ -89,7 +89,7 @@ class Change:
         """What is known of all ids, in one statement a channel."""
         ids: dict[str, list[str]] = {}
         for batch in batches:
-            ids.setdefault(batch.channel, []).extend([draft.id for draft in batch.drafts])
+            ids.setdefault(batch.channel, []).extend(ids_asked(batch.drafts))
         return {
             channel: find(self._connection, self._heads[channel].number, of_channel) if channel in self._heads else {}
             for channel, of_channel in ids.items()
@@ -102,7 +102,7 @@ class Change:
             return Refused(UnknownChannel(field="channel", got=batch.channel))
         known = self._known[batch.channel]
         try:
-            judge([(draft.id, draft.draft_hash) for draft in batch.drafts], batch.subject, known)
+            judge(batch.drafts, batch.subject, known)
         except CatalystError as error:
             return Refused(error)
         events: list[Event] = []
@@ -322,10 +322,7 @@ def read(connection: Connection, channel: str, after: int, limit: int, bytes_max
         bytes_max -= len(body)
         if bytes_max < 0 and page:
             return page
-        page.append(Event(
-            channel=channel, epoch=epoch, seq=seq, type=kind, id=id, version=version, ts_us=ts_us, salt=salt,
-            body=body, body_hash=body_hash, prev=prev, hash=hash,
-        ))  # fmt: skip
+        page.append(Event(channel, epoch, seq, kind, id, version, ts_us, salt, body, body_hash, prev, hash))
         prev, expected = hash, seq + 1
     if len(page) < limit:
         _enter(extent, expected - 1, extent.last + 1)
