@@ -9,6 +9,7 @@ seq (8 bytes), ts in microseconds (8), version (4), all big-endian, then channel
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import secrets
 import time
@@ -257,23 +258,13 @@ class Frame(msgspec.Struct, gc=False):
 
 def seal(draft: Draft, *, channel: str, epoch: str, seq: int, ts_us: int, prev: bytes) -> Event:
     """Turn a draft into the event at `seq`: salt it, hash it, chain it to `prev`."""
-    salt = secrets.token_bytes(16)
+    salt = os.urandom(16)
     body_hash = _sha256(salt + draft.body).digest()
-    digest = chain_hash(
-        prev, seq=seq, ts_us=ts_us, version=draft.version, channel=channel, epoch=epoch, type=draft.type, id=draft.id,
-        body_hash=body_hash,
-    )  # fmt: skip
+    numbers = _fixed(seq, ts_us, draft.version)
+    digest = _chain(prev, numbers, _names(channel, epoch, draft.type), draft.id.encode(), body_hash)
     return Event(
-        channel=channel, epoch=epoch, seq=seq, type=draft.type, id=draft.id, version=draft.version, ts_us=ts_us,
-        salt=salt, body=draft.body, body_hash=body_hash, prev=prev, hash=digest,
-    )  # fmt: skip
-
-
-def chain_hash(
-    prev: bytes, *, seq: int, ts_us: int, version: int, channel: str, epoch: str, type: str, id: str, body_hash: bytes
-) -> bytes:
-    """The 32-byte hash of an event, as the module's docstring lays it out."""
-    return _chain(prev, _fixed(seq, ts_us, version), _names(channel, epoch, type), id.encode(), body_hash)
+        channel, epoch, seq, draft.type, draft.id, draft.version, ts_us, salt, draft.body, body_hash, prev, digest
+    )
 
 
 def _chain(prev: bytes, numbers: bytes, names: bytes, id: bytes, body_hash: bytes) -> bytes:
@@ -342,7 +333,12 @@ def now_us() -> int:
 def iso(ts_us: int) -> str:
     """RFC 3339 in UTC with microseconds: `2026-11-26T09:30:00.000123Z`."""
     whole, micros = divmod(ts_us, 1_000_000)
-    return f"{time.strftime('%Y-%m-%dT%H:%M:%S', time.gmtime(whole))}.{micros:06d}Z"
+    return f"{_second(whole)}.{micros:06d}Z"
+
+
+@lru_cache(maxsize=64)
+def _second(whole: int) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(whole))
 
 
 def parse_iso(text: str) -> int | None:

@@ -33,7 +33,7 @@ def test_every_attribute_we_use_is_still_set_by_uvicorn() -> None:
     source = inspect.getsource(WebSocketsSansIOProtocol)
     for name in (
         "transport", "loop", "conn", "config", "queue", "scope", "request", "response", "app", "frames", "close_sent",
-        "close_timer", "curr_msg_data_type", "logger",
+        "close_timer", "curr_msg_data_type", "logger", "writable",
     ):  # fmt: skip
         assert f"self.{name}" in source, name
     http = inspect.getsource(HttpToolsProtocol)

@@ -261,19 +261,28 @@ class SocketProtocol(Inbound, WebSocketsSansIOProtocol):
             self._forget_the_handshake()
 
     def _forget_the_handshake(self) -> None:
-        """What only the handshake needed: several KiB a connection."""
-        for name in ("scope", "request", "response", "queue"):
+        """What only the handshake needed: several KiB a connection. The library's parser holds on to the request."""
+        self.request.headers.clear()
+        for name in ("scope", "request", "response"):
             self.__dict__.pop(name, None)
-        self.queue = _Nothing()  # type: ignore[assignment]
+        self.queue = self.writable = NOBODY  # type: ignore[assignment]
 
 
-class _Nothing:
+class _Nobody:
     """Where Uvicorn's bookkeeping for the endpoint goes once there is no endpoint."""
 
     __slots__ = ()
 
     def put_nowait(self, item: object) -> None:
         """Forget it."""
+
+    def set(self) -> None:
+        """Nobody waits to write."""
+
+    clear = set
+
+
+NOBODY = _Nobody()
 
 
 class HttpProtocol(HttpToolsProtocol):
