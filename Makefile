@@ -37,7 +37,7 @@ serve: set-up-run ## a server on ./catalyst.db
 bench: set-up-dev ## measure; ratios from one run. `make bench ONLY="match replay"`
 	@.venv/bin/python -m bench $(ONLY)
 
-bench-peers: set-up-dev ## Catalyst beside its peers: some two hours, `QUICK=1` four minutes. `make bench-peers ONLY="W2 W7"`
+bench-peers: set-up-dev ## Catalyst beside its peers: 40 minutes, `QUICK=1` five. `make bench-peers ONLY="W2 W7"`
 	@.venv/bin/python -m bench.peers $(if $(QUICK),--quick) $(ONLY)
 
 simulate: set-up-dev ## the seeded world and its judge: `make simulate SEEDS=20000`, or SEED=17 alone, with all that happened
@@ -48,7 +48,7 @@ clean: ## everything that was made here, .venv too; never a catalyst.db
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## /make \1	/p' Makefile | expand -t 20
 
 set-up-run:
 	@tools/setup run

@@ -53,9 +53,12 @@ def run() -> list[Row]:
 def _catalyst() -> tuple[int, float, float]:
     with server() as running:
         alone, size = asyncio.run(_publish(running, 0))
-    with server() as running, sink(
-        running.port, SUBSCRIBERS, SIGNALS * SUBSCRIBERS, 60, running.header, subscribe("confidence >= 0")
-    ) as reader:
+    with (
+        server() as running,
+        sink(
+            running.port, SUBSCRIBERS, SIGNALS * SUBSCRIBERS, 60, running.header, subscribe("confidence >= 0")
+        ) as reader,
+    ):
         before = cpu_s(running.pid)
         asyncio.run(_publish(running, 0))
         assert result_of(reader)["frames"] == SIGNALS * SUBSCRIBERS

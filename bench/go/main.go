@@ -28,6 +28,17 @@ type publication struct {
 	Tags    map[string]string `json:"tags"`
 }
 
+type stored struct {
+	Offset uint64          `json:"offset"`
+	Data   json.RawMessage `json:"data"`
+}
+
+type page struct {
+	Offset       uint64   `json:"offset"`
+	Epoch        string   `json:"epoch"`
+	Publications []stored `json:"publications"`
+}
+
 type engine struct {
 	node    *centrifuge.Node
 	history int
@@ -98,10 +109,15 @@ func (e engine) read(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, err.Error(), http.StatusInternalServerError)
 		return
 	}
+	page := page{found.Offset, found.Epoch, make([]stored, len(found.Publications))}
+	for i, p := range found.Publications {
+		page.Publications[i] = stored{p.Offset, p.Data}
+	}
+	body, err := json.Marshal(page)
+	check(err)
 	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(map[string]any{
-		"offset": found.Offset, "epoch": found.Epoch, "publications": found.Publications,
-	})
+	w.Header().Set("Content-Length", strconv.Itoa(len(body)))
+	_, _ = w.Write(body)
 }
 
 func check(err error) {

@@ -12,7 +12,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from bench.peers.systems import ENGINE, HERE, NATS, NATS_OF_DEBIAN, PYTHON, TOOLS
+from bench.peers.centrifuge import ENGINE
+from bench.peers.nats import NATS, NATS_OF_DEBIAN
+from bench.peers.pythons import PYTHON
+from bench.peers.system import HERE, TOOLS
 
 NATS_VERSION = "v2.15.2"
 INSTALL_S = 900

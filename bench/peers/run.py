@@ -22,9 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from bench.harness import CLIENT_CORE, OUT, SERVER_CORE, rss_kib
-from bench.peers.systems import Publishing, System
+from bench.peers.system import HERE, Publishing, System
 
-HERE = Path(__file__).parent
 START_S, STOP_S, SETTLE_S = 30.0, 20.0, 0.5
 
 Row = dict[str, Any]
@@ -35,7 +34,7 @@ def tool(name: str) -> Path:
     source, binary = HERE / "c" / f"{name}.c", OUT / f"peers-{name}"
     OUT.mkdir(exist_ok=True)
     if not binary.exists() or binary.stat().st_mtime < source.stat().st_mtime:
-        subprocess.run(["cc", "-O2", "-o", binary, source], check=True)
+        subprocess.run(["cc", "-O2", "-Wall", "-Wextra", "-o", binary, source], check=True)
     return binary
 
 
@@ -82,7 +81,8 @@ def started(kind: type[System]) -> Iterator[Server]:
     except Exception as fault:
         raise RuntimeError(f"{system.name}: {fault!r}; its log ends: {(folder / 'log').read_text()[-400:]}") from fault
     finally:
-        stop(process)
+        process.kill()  # All is measured and nothing is kept; a goodbye to 10,000 takes some half a minute.
+        process.wait(STOP_S)
         shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -76,6 +76,11 @@ def wishes(count: int) -> list[Wish]:
     return made
 
 
+def all_of(sent: list[Signal]) -> tuple[int, int]:
+    """What one who wants everything must receive: how many, and the sum of their numbers."""
+    return len(sent), sum(signal.number for signal in sent)
+
+
 def expected(sent: list[Signal], wanted: list[Wish]) -> list[tuple[int, int]]:
     """For each connection how many it must receive, and the sum of their numbers."""
     by_symbol: dict[int, list[int]] = {}

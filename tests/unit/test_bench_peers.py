@@ -40,6 +40,9 @@ def test_every_connection_is_expected_to_get_exactly_what_its_wish_takes() -> No
     slowly = [[s.number for s in sent if s.symbol in w.symbols and w.takes(s)] for w in wishes]
     assert traffic.expected(sent, wishes) == [(len(numbers), sum(numbers)) for numbers in slowly]
     assert sum(map(len, slowly)) > 100
+    wish = traffic.Wish((7,), (0, 1), 60)
+    takes = [wish.takes(traffic.Signal(1, 7, action, confidence)) for action, confidence in ((0, 60), (0, 59), (2, 99))]
+    assert takes == [True, False, False]
 
 
 def test_about_twenty_of_ten_thousand_wishes_take_a_signal() -> None:

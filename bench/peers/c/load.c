@@ -3,12 +3,13 @@
  * Options: path=  header=  protocol=  hello=TEXT (sent after the upgrade; TAB between messages)  hellos=FILE (line i for
  * connection i)  ready=TEXT (in the frame that says "subscribed"; without it the upgrade is enough)  ping= pong= (of the
  * application's own)  binary=1  at_once=N (connections that may be opening)  stalled=N stall_s=S (the first N are not read
- * for S seconds)  from=N through=N (only these numbers count)  marks=FILE (count and sum of the numbers of each connection).  \r and \n in a value are those bytes.
+ * for S seconds)  from=N through=N (only these numbers count)  marks=FILE (count and sum of the numbers of each
+ * connection).  \r and \n in a value are those bytes.
  *
  * A delivery is `"t":"<19 digits>","n":<number>` anywhere in a text frame: when it was sent, in ns, and which one it was.
- * Prints "ready {...}" when all are subscribed, and at the end what came: deliveries, duplicated, reordered, percentiles
- * of the time from publish to receive (without the stalled). That is when WANTED have come, or SECONDS after it was ready;
- * the connections stay open until it is told to end, 30 s at most. */
+ * Prints "ready {...}" when all are subscribed, and at the end what came: deliveries, duplicated, reordered, others (frames
+ * without a signal), percentiles of the time from publish to receive (without the stalled). That is when WANTED have come,
+ * SECONDS after it was ready, or when no connection is left; the others stay open until it is told to end, 30 s at most. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -32,9 +33,9 @@ typedef struct {
     uint64_t count, sum, last;
 } Conn;
 
-static int port, wanted_conns, live, failed, closed, opening, stalled, epoll_fd, opcode = 1, at_once = 256;
+static int port, wanted_conns, live, failed, closed, opening, announced, stalled, epoll_fd, opcode = 1, at_once = 256;
 static double seconds_max, stall_s;
-static uint64_t from, through = UINT64_MAX; static uint64_t wanted, deliveries, duplicated, reordered, bytes, arrived, first_ns, last_ns;
+static uint64_t from, through = UINT64_MAX; static uint64_t wanted, deliveries, duplicated, reordered, others, bytes, arrived, first_ns, last_ns;
 static const char *path = "/", *header = "", *protocol, *hello, *ready, *ping, *pong, *marks; static char **hellos; static int n_hellos;
 static uint32_t *lat; static size_t n_lat, room_lat;
 static volatile sig_atomic_t stop;
@@ -107,7 +108,9 @@ static void frame(Conn *c, int head, const char *p, size_t n) {
     if (op > 2) return;
     if (c->state == SUBSCRIBING && memmem(p, n, ready, strlen(ready))) is_live(c);
     if (ping) pings_in(c, p, n);
+    uint64_t had = deliveries + duplicated;
     if (c->state != GONE) deliveries_in(c, p, p + n);
+    if (announced && had == deliveries + duplicated) others++;
 }
 
 static void upgraded(Conn *c) {
@@ -236,9 +239,9 @@ static void write_marks(Conn *conns) {
 static void report(double open_s) {
     struct rusage used; getrusage(RUSAGE_SELF, &used);
     qsort(lat, n_lat, sizeof *lat, by_size);
-    printf("{\"open\":%d,\"failed\":%d,\"closed\":%d,\"open_s\":%.3f,\"deliveries\":%lu,\"duplicated\":%lu,\"reordered\":%lu,\"bytes\":%lu,"
+    printf("{\"open\":%d,\"failed\":%d,\"closed\":%d,\"open_s\":%.3f,\"deliveries\":%lu,\"duplicated\":%lu,\"reordered\":%lu,\"others\":%lu,\"bytes\":%lu,"
         "\"first_ns\":%lu,\"last_ns\":%lu,\"p50_us\":%.1f,\"p99_us\":%.1f,\"p999_us\":%.1f,\"max_us\":%.1f,\"client_cpu_s\":%.3f}\n",
-        live, failed, closed, open_s, deliveries, duplicated, reordered, bytes, first_ns, last_ns, percentile(.5), percentile(.99),
+        live, failed, closed, open_s, deliveries, duplicated, reordered, others, bytes, first_ns, last_ns, percentile(.5), percentile(.99),
         percentile(.999), percentile(1), used.ru_utime.tv_sec + used.ru_stime.tv_sec + (used.ru_utime.tv_usec + used.ru_stime.tv_usec) / 1e6);
     fflush(stdout);
 }
@@ -250,7 +253,7 @@ int main(int argc, char **argv) {
     struct rlimit files; getrlimit(RLIMIT_NOFILE, &files); files.rlim_cur = files.rlim_max; setrlimit(RLIMIT_NOFILE, &files);
     signal(SIGTERM, on_signal); signal(SIGINT, on_signal);
     epoll_fd = epoll_create1(0);
-    Conn *conns = calloc(wanted_conns, sizeof *conns); int dialled = 0, announced = 0, asleep = 0;
+    Conn *conns = calloc(wanted_conns, sizeof *conns); int dialled = 0, asleep = 0;
     struct epoll_event due[512]; uint64_t began = now_ns(), opened = 0;
     while (!stop) {
         while (dialled < wanted_conns && opening < at_once) { dial(&conns[dialled], dialled); dialled++; }
@@ -267,6 +270,7 @@ int main(int argc, char **argv) {
             asleep = stalled;
         }
         if (asleep && (t - opened) / 1e9 > stall_s) { for (int i = 0; i < stalled; i++) if (conns[i].state == LIVE) watch(&conns[i], EPOLL_CTL_MOD, EPOLLIN); asleep = 0; }
+        if (announced && closed + failed >= wanted_conns) break;                 /* nothing more can come */
         if (announced && ((wanted && deliveries >= wanted) || (t - opened) / 1e9 > seconds_max)) break;
     }
     if (marks) write_marks(conns);
