@@ -9,7 +9,6 @@ seq (8 bytes), ts in microseconds (8), version (4), all big-endian, then channel
 from __future__ import annotations
 
 import hashlib
-import os
 import re
 import secrets
 import time
@@ -258,7 +257,7 @@ class Frame(msgspec.Struct, gc=False):
 
 def seal(draft: Draft, *, channel: str, epoch: str, seq: int, ts_us: int, prev: bytes) -> Event:
     """Turn a draft into the event at `seq`: salt it, hash it, chain it to `prev`."""
-    salt = os.urandom(16)
+    salt = secrets.token_bytes(16)
     body_hash = _sha256(salt + draft.body).digest()
     numbers = _fixed(seq, ts_us, draft.version)
     digest = _chain(prev, numbers, _names(channel, epoch, draft.type), draft.id.encode(), body_hash)

@@ -82,13 +82,19 @@ class Filter:
 
     def picks(self, texts: Iterable[bytes]) -> list[int]:
         """Which of these events on the wire match; each is decoded only as far as this filter looks."""
-        decode, judge, picked = self._decode or self._prepare(), self.judge, []
+        decode, picked = self._decode or self._prepare(), []
+        test = self._test or self._compile(self.node) if self.node is not None else bool
         for i, text in enumerate(texts):
             try:
                 doc = decode(text)
             except ValidationError:  # Its `data` is no object: written by something that is not a server of this kind.
                 doc = decode_all(text)
-            if judge(Facts(doc)) if "was" not in doc else self.matches(decode_all(text)):
+            if "was" in doc:
+                wanted = self.matches(decode_all(text))
+            else:
+                facts = Facts(doc)
+                wanted = not facts.erased and test(facts)
+            if wanted:
                 picked.append(i)
         return picked
 

@@ -37,11 +37,28 @@ class Outlet:
         self._hand(peer, data)
 
     def _hand(self, peer: Peer, data: bytes) -> None:
+        """To the socket as far as it takes it, the rest and whatever comes while the transport is full to that."""
+        try:
+            if peer.socket is not None and not peer.paused:
+                data = data[self._send(peer.socket, data) :]
+        except BlockingIOError:
+            pass
+        except Exception as error:
+            self._break(peer, error)
+            return
+        if data:
+            self._wait_in_transport(peer, data)
+
+    def _wait_in_transport(self, peer: Peer, data: bytes) -> None:
         try:
             peer.write(data)
         except Exception as error:
-            self._drop(peer)
-            peer.listener.broken(error)
+            self._break(peer, error)
+
+    def _break(self, peer: Peer, error: Exception) -> None:
+        log.info("a write failed, the connection is dropped", extra={"reason": repr(error)})
+        self._drop(peer)
+        peer.listener.broken(error)
 
     def gather(self, peer: Peer, data: bytes) -> None:
         """Write to a connection at the end of this turn, together with whatever else is due to it."""
@@ -85,15 +102,10 @@ class Outlet:
             except BlockingIOError:
                 self._goes_on(live[at], data)
             except Exception as error:  # A dead socket may raise anything; it must cost nobody else their delivery.
-                self._broken(live[at], error)
+                if (subscriber := live[at]) is not None:
+                    self._break(subscriber.peer, error)
 
     def _goes_on(self, subscriber: Subscriber | None, rest: bytes) -> None:
         """The socket is full: the transport has the rest, before all else, and pauses this connection meanwhile."""
         if subscriber is not None:
-            self._hand(subscriber.peer, rest)
-
-    def _broken(self, subscriber: Subscriber | None, error: Exception) -> None:
-        if subscriber is not None:
-            log.info("a write failed, the connection is dropped", extra={"reason": repr(error)})
-            self._drop(subscriber.peer)
-            subscriber.peer.listener.broken(error)
+            self._wait_in_transport(subscriber.peer, rest)

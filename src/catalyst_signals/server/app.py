@@ -48,6 +48,7 @@ from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
 log = logging.getLogger("catalyst")
 
 GARBAGE_AFTER = 20_000  # Objects; Python's 700 is a fifth of what a handshake costs.
+SWITCH_S = 0.001  # Python's 5 ms is what each step of a commit would wait for whoever catches up meanwhile.
 GOODBYE_S = 1.0  # Between `goaway` and the close: time for a client to leave by itself.
 
 
@@ -255,15 +256,16 @@ async def serve(settings: Settings, place: Place | None = None) -> None:
         async with open_node(settings, place) as node:
             if node.first_key is not None:
                 _say(f"admin key: {node.first_key}")
-            _calm_collector()
+            _tune_interpreter()
             await Server(_uvicorn(node), node).serve(sockets=[listener])
 
 
-def _calm_collector() -> None:
+def _tune_interpreter() -> None:
     """What is here now stays for ever, and what comes are mostly connections: look for cycles less often."""
     gc.collect()
     gc.freeze()
     gc.set_threshold(GARBAGE_AFTER, 20, 50)
+    sys.setswitchinterval(SWITCH_S)
 
 
 def _uvicorn(node: Node) -> uvicorn.Config:
