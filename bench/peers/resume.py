@@ -85,7 +85,9 @@ class Resume:
         wanted, marks, used = sum(count for count, _ in due), system.folder / "marks", server.cpu_s
         reads, more = system.store_reads(), (f"marks={marks}", f"through={last}", f"at_once={self.connections}")
         began = time.time_ns()
-        with Subscribers(server, hellos, self.connections, wanted, 120, *more) as readers:
+        with Subscribers(
+            server, hellos, self.connections, wanted, 120, *more, nice=19 if self.others else 0
+        ) as readers:
             came = readers.row()
         took_s, all_s = (came["last_ns"] - began) / 1e9, server.cpu_s - used
         row = {"net_delivery_us": all_s / max(1, came["deliveries"]) * 1e6, "took_s": took_s,

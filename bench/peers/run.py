@@ -119,7 +119,10 @@ def stop(process: subprocess.Popen[Any]) -> None:
 class Subscribers:
     """The load client, once all its connections are subscribed."""
 
-    def __init__(self, server: Server, hellos: list[str], connections: int, wanted: int, wait_s: float, *more: str):
+    def __init__(
+        self, server: Server, hellos: list[str], connections: int, wanted: int, wait_s: float, *more: str, nice: int = 0
+    ) -> None:
+        """`nice`: how far it stands back for those who are measured on the same core."""
         system, options = server.system, list(more)
         if len(hellos) > 1:
             (system.folder / "hellos").write_text("\n".join(hellos) + "\n")
@@ -129,6 +132,9 @@ class Subscribers:
         if system.ready is not None:
             options.append(f"ready={system.ready}")
         argv = [
+            "nice",
+            "-n",
+            nice,
             "taskset",
             "-c",
             CLIENT_CORE,
