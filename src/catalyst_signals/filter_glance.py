@@ -7,13 +7,13 @@ that is not shaped as ours are, is decoded whole.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Any, TypedDict
 
 import msgspec
 
-from catalyst_signals.filter_facts import PREFIX
+from catalyst_signals.filter_facts import PREFIX, Facts
 
 decode_all = msgspec.json.decode
 
@@ -44,6 +44,16 @@ def decoder_for(fields: Collection[str]) -> Callable[[bytes], Any]:
         return decode_all
     beside = [name for field, name in _BESIDE.items() if field in fields]
     return _decoder(frozenset(name for each in keys if each for name in each), frozenset(beside))
+
+
+def glances(decode: Callable[[bytes], Any], texts: Iterable[bytes]) -> Iterator[Facts | None]:
+    """The facts of each event as far as `decode` goes; None where it speaks of several versions."""
+    for text in texts:
+        try:
+            doc = decode(text)
+        except msgspec.ValidationError:  # Its `data` is no object: no server of ours wrote that.
+            doc = decode_all(text)
+        yield None if "was" in doc else Facts(doc)
 
 
 def keys_of(field: str) -> tuple[str, ...] | None:

@@ -176,6 +176,15 @@ def _sides_of(node: Node) -> int:
     return sum(1 << i for i, facts in enumerate(_SIDE_FACTS) if test(facts))
 
 
+def key_of(node: Node) -> tuple[str, frozenset[Any]] | None:
+    """The one field by which every branch is looked up, and all its values; None: they differ, or one has no key."""
+    branches = plan(node)
+    fields = {None if branch.but or branch.many else branch.by for branch in branches}
+    if len(fields) != 1 or (by := fields.pop()) is None:
+        return None
+    return by, frozenset(value for branch in branches for value in branch.keys)
+
+
 def describe(node: Node | None) -> dict[str, Any]:
     """How a filter will be found: `by` a field and its `keys`, then `rest` clauses tested; `open` if by none."""
     if node is None:

@@ -17,13 +17,11 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from msgspec import ValidationError
-
 from catalyst_signals.filter_facts import Facts
 from catalyst_signals.filter_fields import SYMBOLS
-from catalyst_signals.filter_glance import decode_all, decoder_for
+from catalyst_signals.filter_glance import decode_all, decoder_for, glances
 from catalyst_signals.filter_match import Test, compile_node
-from catalyst_signals.filter_plan import describe
+from catalyst_signals.filter_plan import describe, key_of
 from catalyst_signals.filter_text import NESTING_MAX, read_text
 from catalyst_signals.filter_tree import (
     Node,
@@ -51,6 +49,7 @@ class Filter:
     text: str = field(init=False)
     _test: Test | None = field(init=False, repr=False, default=None)
     _decode: Callable[[bytes], Any] | None = field(init=False, repr=False, default=None)
+    _key: Any = field(init=False, repr=False, default=None)  # Empty when there is none.
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "text", "" if self.node is None else text_of(self.node))
@@ -80,23 +79,24 @@ class Filter:
             return self.judge(Facts(doc))
         return any(self.judge(Facts(version)) for version in docs_of(doc))
 
+    @property
+    def key(self) -> tuple[str, frozenset[Any]] | None:
+        """A field and its values, one of which every signal has that matches; None: there is no such field."""
+        key = self._key
+        if key is None:
+            key = key_of(self.node) if self.node is not None else None
+            object.__setattr__(self, "_key", key or ())
+        return key or None
+
     def picks(self, texts: Iterable[bytes]) -> list[int]:
         """Which of these events on the wire match; each is decoded only as far as this filter looks."""
-        decode, picked = self._decode or self._prepare(), []
+        texts = list(texts)
         test = self._test or self._compile(self.node) if self.node is not None else bool
-        for i, text in enumerate(texts):
-            try:
-                doc = decode(text)
-            except ValidationError:  # Its `data` is no object: written by something that is not a server of this kind.
-                doc = decode_all(text)
-            if "was" in doc:
-                wanted = self.matches(decode_all(text))
-            else:
-                facts = Facts(doc)
-                wanted = not facts.erased and test(facts)
-            if wanted:
-                picked.append(i)
-        return picked
+        return [
+            i
+            for i, facts in enumerate(glances(self._decode or self._prepare(), texts))
+            if (self.matches(decode_all(texts[i])) if facts is None else not facts.erased and test(facts))
+        ]
 
     def _prepare(self) -> Callable[[bytes], Any]:
         decode = decoder_for({clause.field.name for clause in clauses_of(self.node)} if self.node is not None else ())

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from catalyst_signals.events import Frame
+from catalyst_signals.filter_glance import decoder_for, glances
 from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import NEVER, Reason
 from catalyst_signals.tape import Group, Subscriber, Tape
@@ -19,7 +21,7 @@ from catalyst_signals.tape import Group, Subscriber, Tape
 PAGE_EVENTS = 256
 CUT_BYTES_MAX = 64 << 10  # The most that is handed to one transport at once: what a stalled reader can cost us.
 _CUTS_KEPT = 4  # Joined bytes kept a page for others in the same place: at most 256 KiB beside the page itself.
-_GROUPS_BY_FILTER = 8  # Up to here each group's own filter is cheaper than the whole index (bench/match, 2026-11).
+_GROUPS_BY_FILTER = 8  # Up to here each keyless filter by itself is cheaper than the whole index (bench/match).
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +44,18 @@ class Page:
     `next_versions` has, of the signals in it that changed, the seq of the version that follows; as of `known_through`.
     """
 
-    __slots__ = ("_cuts", "_hits", "_seqs", "frames", "known_through", "last", "next_versions", "size")
+    __slots__ = (
+        "_alone",
+        "_cuts",
+        "_hits",
+        "_places",
+        "_seqs",
+        "frames",
+        "known_through",
+        "last",
+        "next_versions",
+        "size",
+    )
 
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = frames
@@ -51,6 +64,8 @@ class Page:
         self._seqs = [f.seq for f in frames]
         self._hits: dict[Group, list[int]] = {}
         self._cuts: dict[tuple[Group, int], Cut] = {}
+        self._places: dict[str, Places] = {}
+        self._alone = 0  # Groups that were asked event by event, for want of a key.
         self.next_versions: dict[int, int] = {}
         self.known_through = 0
 
@@ -111,14 +126,28 @@ class Page:
         return [self.frames[i] for i in self._hits_of(group, tape)]
 
     def _hits_of(self, group: Group, tape: Tape) -> list[int]:
-        if group not in self._hits and len(self._hits) == _GROUPS_BY_FILTER:
-            self._match_all(tape)
         hits = self._hits.get(group)
-        if hits is None:
-            if len(self._hits) > _GROUPS_BY_FILTER + 2 * len(tape.groups):  # Of groups that are gone by now.
-                self._hits = {each: self._hits[each] for each in tape.groups.values() if each in self._hits}
-            hits = self._hits[group] = picked(group.filter, self.frames)
+        if hits is not None:
+            return hits
+        key = group.filter.key
+        if key is None:
+            self._alone += 1
+            if self._alone == _GROUPS_BY_FILTER:
+                self._match_all(tape)
+                return self._hits_of(group, tape)
+        if len(self._hits) > _GROUPS_BY_FILTER + 2 * len(tape.groups):  # Of groups that are gone by now.
+            self._hits = {each: self._hits[each] for each in tape.groups.values() if each in self._hits}
+        hits = picked(group.filter, self.frames) if key is None else self._looked_up(group.filter, *key)
+        self._hits[group] = hits
         return hits
+
+    def _looked_up(self, filter: Filter, field: str, values: Collection[Any]) -> list[int]:
+        """Only what has one of the values is judged: thousands of filters may come by one after the other."""
+        places = self._places.get(field)
+        if places is None:
+            places = self._places[field] = Places(field, self.frames)
+        found = sorted({*places.others, *(i for value in values for i in places.of.get(value, ()))})
+        return [found[i] for i in picked(filter, [self.frames[i] for i in found])]
 
     def _match_all(self, tape: Tape) -> None:
         """Match the page once for every group there is; one that joins later is matched by its own filter."""
@@ -127,6 +156,21 @@ class Page:
             for group in tape.match(frame):
                 hits[group].append(i)
         self._hits = hits
+
+
+class Places:
+    """Where in a page each value of a field stands; `others` are no signals, or speak of several versions."""
+
+    __slots__ = ("of", "others")
+
+    def __init__(self, field: str, frames: Sequence[Frame]) -> None:
+        self.of: dict[Any, list[int]] = {}
+        self.others: list[int] = []
+        for i, facts in enumerate(glances(decoder_for({field}), [frame.text for frame in frames])):
+            if facts is None or facts.lenient:
+                self.others.append(i)
+            else:
+                self.of.setdefault(facts[field], []).append(i)
 
 
 def wants(filter: Filter, frame: Frame) -> bool:
