@@ -543,7 +543,7 @@ async def test_the_wal_stays_bounded_while_somebody_always_reads(store: SqliteSt
             while True:
                 await reader.read("main", 0, 200)
 
-    readers = [asyncio.create_task(read_for_ever()) for _ in range(6)]
+    readers = [asyncio.create_task(read_for_ever()) for _ in range(4)]
     largest = 0
     for n in range(0, 8000, 100):
         await put(store, batch(n, 100, body_bytes=6000))

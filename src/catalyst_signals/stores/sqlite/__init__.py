@@ -32,7 +32,7 @@ VERIFIED_AT_OPENING = 1000  # Events of each channel: what the last commits befo
 MARK_S = 1.0  # Nothing stays unmarked for longer: it could be missing from an older file without being noticed.
 MARK_DUTY = 0.01  # Of the writer's time: with few channels that is after every commit.
 WAL_BYTES_MAX = 24 << 20  # From here on commits wait for readers who, by overlapping, never let it begin again.
-WAL_WAIT_MS = 100  # A page is read in milliseconds; a backup is not, and is not waited for.
+WAL_WAIT_MS = 250  # A page is read in milliseconds; a backup is not, and is not waited for.
 ERASE_TRIES, ERASE_AGAIN_S = 100, 0.05  # A page that is being read is done in milliseconds, a backup is not.
 
 
