@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Protocol, Self, cast
+from urllib.parse import unquote
 
 import msgspec
 
@@ -31,6 +32,7 @@ from catalyst_signals.errors import (
     every_error,
     shorten,
 )
+from catalyst_signals.urls import split
 from catalyst_signals.vital import vital
 
 log = logging.getLogger("catalyst.peers")
@@ -89,6 +91,21 @@ def pack(content: Any) -> bytes:
         raise TooLarge("a message between processes would be too large", got=size, allowed=MESSAGE_BYTES_MAX)
     packed[:4] = size.to_bytes(4, "big")
     return bytes(packed)
+
+
+def path_of(url: str, *, setting: str) -> str:
+    """The socket that a `unix:///relative.sock` or `unix:////absolute.sock` names.
+
+    Raises:
+        Misconfigured: it names none.
+    """
+    parts, _ = split(url)
+    path = unquote(parts.path.removeprefix("/"))
+    if not path or parts.netloc:
+        raise Misconfigured(
+            "a socket is `unix:///SOCKET`, with four slashes for an absolute path", field=setting, got=url
+        )
+    return path
 
 
 class Peer(asyncio.Protocol):

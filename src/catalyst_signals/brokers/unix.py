@@ -10,14 +10,12 @@ import asyncio
 from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Self
-from urllib.parse import unquote
 
 import msgspec
 
-from catalyst_signals.errors import Misconfigured, Unavailable
+from catalyst_signals.errors import Unavailable
 from catalyst_signals.events import Frame
-from catalyst_signals.peers import BEHIND_BYTES_MAX, Link, Relay, pack, reachable
-from catalyst_signals.urls import split
+from catalyst_signals.peers import BEHIND_BYTES_MAX, Link, Relay, pack, path_of, reachable
 
 BATCHES_MAX = 1000  # Heard and not yet taken by a listener.
 HINT_BYTES_MAX = 1 << 20  # Of one message; a frame beyond it is found by the poll.
@@ -68,14 +66,7 @@ class UnixBroker:
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`unix:///relative.sock`, `unix:////absolute.sock`"""
-        parts, _ = split(url)
-        path = unquote(parts.path.removeprefix("/"))
-        if not path or parts.netloc:
-            raise Misconfigured(
-                "a broker by a socket is `unix:///SOCKET`, with four slashes for an absolute path",
-                field="broker_url", got=url,
-            )  # fmt: skip
-        return cls(path)
+        return cls(path_of(url, setting="broker_url"))
 
     async def __aenter__(self) -> Self:
         await self._link.__aenter__()

@@ -27,7 +27,7 @@ from catalyst_signals.wire import PING, encode, error_message
 
 log = logging.getLogger("catalyst.socket")
 
-WRITE_BUFFER_BYTES = 16 << 10  # Pushback after about 200 usual events instead of 14,000 (measured, docs/decisions).
+UNSENT_BYTES_MAX = 16 << 10  # In the kernel: pushback after some 200 usual events instead of 14,000 (docs/decisions).
 HEAD_BYTES_MAX = 64 << 10
 LINGER_S = 1.0  # What is in flight is read off this long, so that our last words are not lost to a reset.
 NOTSENT_LOWAT = getattr(socket, "TCP_NOTSENT_LOWAT", 25)
@@ -83,7 +83,7 @@ class SocketProtocol(Inbound, WebSocketsSansIOProtocol):
         self.transport.set_write_buffer_limits(high=0)  # Nothing waits in it unless it pushes back.
         raw = self.transport.get_extra_info("socket")
         if raw is not None and raw.family != socket.AF_UNIX:
-            raw.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, WRITE_BUFFER_BYTES)
+            raw.setsockopt(socket.IPPROTO_TCP, NOTSENT_LOWAT, UNSENT_BYTES_MAX)
 
     def write(self, data: bytes) -> None:
         """Write bytes that are already framed."""

@@ -11,15 +11,13 @@ import asyncio
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, Self
-from urllib.parse import unquote
 
 import msgspec
 
-from catalyst_signals.errors import CatalystError, Misconfigured, StoreUnavailable, Unavailable
+from catalyst_signals.errors import CatalystError, StoreUnavailable, Unavailable
 from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored
-from catalyst_signals.peers import Link, Wrong, pack, reachable
+from catalyst_signals.peers import Link, Wrong, pack, path_of, reachable
 from catalyst_signals.stores import PAGE_BYTES_MAX
-from catalyst_signals.urls import split
 
 OPEN_S = 10.0  # For the process that owns the log to come: it may be starting.
 ASK_S = 60.0  # An erasure waits 5 s for readers, a large drop takes many commits; a process that stands still is away.
@@ -89,14 +87,7 @@ class UnixStore:
     @classmethod
     def from_url(cls, url: str) -> Self:
         """`unix:///relative.sock`, `unix:////absolute.sock`"""
-        parts, _ = split(url)
-        path = unquote(parts.path.removeprefix("/"))
-        if not path or parts.netloc:
-            raise Misconfigured(
-                "a forwarded store is `unix:///SOCKET`, with four slashes for an absolute path",
-                field="store_url", got=url,
-            )  # fmt: skip
-        return cls(path)
+        return cls(path_of(url, setting="store_url"))
 
     async def __aenter__(self) -> Self:
         await self._link.__aenter__()
