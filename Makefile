@@ -44,7 +44,7 @@ simulate: set-up-dev ## the seeded world and its judge: `make simulate SEEDS=200
 	$(if $(SEED),SIMULATE_SEED=$(SEED),SIMULATE_SEEDS=$(SEEDS)) .venv/bin/pytest tests/simulate $(if $(SEED),-s)
 
 clean: ## everything that was made here, .venv too; never a catalyst.db
-	rm -rf .venv .tools .demo dist .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .tools .demo dist build src/*.egg-info src/catalyst_signals/*.so .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 help: ## this list

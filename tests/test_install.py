@@ -17,32 +17,44 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def light(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder `venv` with the wheel in it and no extras."""
+def uv() -> Path:
+    """The installer that `make test` brings."""
     uv = ROOT / ".tools" / "bin" / "uv"
     uv = uv if uv.exists() else Path(shutil.which("uv") or "")
     if not uv.is_file():
         (pytest.fail if os.environ.get("CI") else pytest.skip)("uv is missing; `make test` brings it")
+    return uv
+
+
+@pytest.fixture(scope="module")
+def light(uv: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder `venv` with the wheel in it and no extras."""
     folder = tmp_path_factory.mktemp("light")
-    run(uv, "build", "--quiet", "--wheel", "--out-dir", folder, ROOT)
+    run(uv, "build", "--quiet", "--out-dir", folder, ROOT)  # The wheel is made from the source package.
     run(uv, "venv", "--quiet", "--python", sys.executable, folder / "venv")
     (wheel,) = folder.glob("catalyst_signals-*.whl")
     run(uv, "pip", "install", "--quiet", "--python", folder / "venv" / "bin" / "python", wheel)
     return folder / "venv"
 
 
-def run(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def run(*command: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """The command, which has to succeed, outside of any environment of ours."""
-    done = attempt(*command, cwd=cwd)
+    done = attempt(*command, cwd=cwd, **env)
     assert done.returncode == 0, done.stderr
     return done
 
 
-def attempt(*command: str | Path, cwd: Path | None = None) -> subprocess.CompletedProcess[str]:
+def attempt(*command: str | Path, cwd: Path | None = None, **env: str) -> subprocess.CompletedProcess[str]:
     """The command and how it ended."""
     clean = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
     return subprocess.run(
-        [str(word) for word in command], env=clean, cwd=cwd, capture_output=True, text=True, check=False, timeout=60
+        [str(word) for word in command],
+        env=clean | env,
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
     )
 
 
@@ -80,3 +92,14 @@ def test_a_command_says_which_extra_it_needs(light: Path, tmp_path: Path, comman
         assert done.stdout == ""
         assert done.stderr.count("\n") == 1
         assert f"pip install 'catalyst-signals[{extra}]'" in done.stderr
+
+
+def test_where_there_is_no_compiler_it_is_all_python(uv: Path, light: Path, tmp_path: Path) -> None:
+    """It installs all the same and writes one by one; with a compiler the loop of writes is compiled."""
+    compiled = "from catalyst_signals.outlet import compiled; print(compiled is not None)"
+    assert run(light / "bin" / "python", "-c", compiled).stdout == f"{shutil.which('cc') is not None}\n"
+    run(uv, "venv", "--quiet", "--python", sys.executable, tmp_path / "venv")
+    python = tmp_path / "venv" / "bin" / "python"
+    (package,) = light.parent.glob("catalyst_signals-*.tar.gz")
+    run(uv, "pip", "install", "--quiet", "--no-cache", "--python", python, package, CC="/bin/false")
+    assert run(python, "-c", compiled).stdout == "False\n"

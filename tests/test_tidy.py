@@ -25,8 +25,8 @@ BANNED_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "servic
 LAYERS = {
     "pure": (
         "errors events limits kinds vocabulary signals filters filter_facts filter_fields filter_glance filter_match "
-        "filter_plan filter_text filter_tree explain versions modifiers matching outlet wire session survey tape pages "
-        "pager places rings turns skew vital hub projections"
+        "filter_plan filter_text filter_tree explain versions modifiers matching _burst outlet wire session survey "
+        "tape pages pager places rings turns skew vital hub projections"
     ),
     "ports": "stores brokers caches metrics auth ingest urls peers",
     "flows": "publish changes erasing expiry follow rehearse retention trust verify transfer client",

@@ -15,18 +15,38 @@ from functools import partial
 
 from catalyst_signals.tape import Peer, Subscriber, Way
 
+try:
+    from catalyst_signals._burst import burst as compiled
+except ImportError:  # There was no compiler where it was installed.
+    compiled = None  # type: ignore[assignment]
+
 log = logging.getLogger("catalyst.hub")
+Send = Callable[[int, bytes], int]
+
+
+def one_by_one(send: Send, ways: list[Way], at: int, end: int, data: bytes) -> tuple[int, int]:
+    """The same bytes to the sockets from `at` on, until one does not take all or is none: which, and what it took."""
+    for here in range(at, end):
+        way = ways[here]
+        if not isinstance(way, int):
+            return here, 0
+        try:
+            taken = send(way, data)
+        except Exception:  # Full, or dead: whoever writes to it next finds out.
+            return here, 0
+        if taken != len(data):
+            return here, taken
+    return end, 0
 
 
 class Outlet:
     """The writes of one hub. `drop` takes a dead connection out, `schedule` asks for a flush soon."""
 
-    def __init__(
-        self, drop: Callable[[Peer], None], schedule: Callable[[], None], send: Callable[[int, bytes], int] = os.write
-    ) -> None:
+    def __init__(self, drop: Callable[[Peer], None], schedule: Callable[[], None], send: Send = os.write) -> None:
         self._drop = drop
         self._schedule = schedule
         self._send = send
+        self._burst = compiled if send is os.write and compiled is not None else partial(one_by_one, send)
         self.waiting: deque[Peer] = deque()  # Connections with gathered bytes; some of them were written meanwhile.
 
     def write(self, peer: Peer, data: bytes) -> None:
@@ -90,22 +110,22 @@ class Outlet:
             if subscriber.slot is not None:
                 subscriber.group.ways[subscriber.slot] = way
 
-    def send_all(self, ways: Sequence[Way], live: Sequence[Subscriber | None], data: bytes) -> None:
+    def send_all(self, ways: list[Way], live: Sequence[Subscriber | None], data: bytes) -> None:
         """The same bytes on each of these ways, which belong to the subscribers at the same places."""
-        send, size = self._send, len(data)
-        for at, way in enumerate(ways):
-            try:
-                if not isinstance(way, int):
-                    way(data)
-                elif (taken := send(way, data)) != size:
-                    self._goes_on(live[at], data[taken:])
-            except BlockingIOError:
-                self._goes_on(live[at], data)
-            except Exception as error:  # A dead socket may raise anything; it must cost nobody else their delivery.
-                if (subscriber := live[at]) is not None:
-                    self._break(subscriber.peer, error)
+        at, end = 0, len(ways)
+        while (stop := self._burst(ways, at, end, data))[0] < end:
+            at, taken = stop
+            subscriber = live[at]
+            if subscriber is not None:
+                self._send_one(subscriber.peer, ways[at], data[taken:])
+            at += 1
 
-    def _goes_on(self, subscriber: Subscriber | None, rest: bytes) -> None:
-        """The socket is full: the transport has the rest, before all else, and pauses this connection meanwhile."""
-        if subscriber is not None:
-            self._wait_in_transport(subscriber.peer, rest)
+    def _send_one(self, peer: Peer, way: Way, data: bytes) -> None:
+        """To whom it takes more than a call of the kernel: who is gathered for, has a full socket or a dead one."""
+        if isinstance(way, int):
+            self._hand(peer, data)
+            return
+        try:
+            way(data)
+        except Exception as error:  # A dead transport may raise anything; it must cost nobody else their delivery.
+            self._break(peer, error)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import socket
 from collections.abc import Iterator
 from types import SimpleNamespace
@@ -9,8 +10,18 @@ from typing import Any, cast
 
 import pytest
 
+from catalyst_signals import outlet as outlets
 from catalyst_signals.outlet import Outlet
-from catalyst_signals.tape import Peer, Subscriber
+from catalyst_signals.tape import Peer, Subscriber, Way
+
+
+@pytest.fixture(autouse=True, params=["compiled", "python"])
+def burst(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Everything here holds for the compiled loop and for the one in Python."""
+    if request.param == "python":
+        monkeypatch.setattr(outlets, "compiled", None)
+    elif outlets.compiled is None:
+        (pytest.fail if os.environ.get("CI") else pytest.skip)("_burst is not built: there was no C compiler")
 
 
 class Here:
@@ -131,3 +142,21 @@ def test_a_flush_ends_with_its_time_and_goes_on_later(here: Here) -> None:
     for each in others:
         each.near.close()
         each.far.close()
+
+
+def test_a_burst_ends_at_who_needs_more_than_the_kernel_and_says_what_that_one_took(here: Here) -> None:
+    burst = cast(Any, outlet()[0])._burst
+    others = [Here() for _ in range(300)]  # More than the compiled loop takes at once.
+    ways: list[Way] = [cast(int, each.peer.socket) for each in others]
+    assert burst(ways, 0, 300, b"all") == (300, 0)
+    assert burst(ways, 290, 299, b"some") == (299, 0)
+    assert burst([*ways, print], 299, 301, b"one") == (300, 0)
+    assert [each.came for each in (others[0], others[298], others[299])] == [b"all", b"allsome", b"allone"]
+    assert burst([here.peer.socket, -1], 1, 2, b"nowhere") == (1, 0)
+    large = bytes(1 << 20)
+    at, taken = burst([ways[0], here.peer.socket, ways[1]], 1, 3, large)
+    assert at == 1 and 0 < taken < len(large)
+    for each in others:
+        each.near.close()
+        each.far.close()
+    assert burst([ways[0]], 0, 1, b"closed") == (0, 0)

@@ -1,0 +1,3 @@
+from catalyst_signals.tape import Way
+
+def burst(ways: list[Way], at: int, end: int, data: bytes) -> tuple[int, int]: ...
