@@ -23,6 +23,7 @@ log = logging.getLogger("catalyst.pager")
 PAGES_BYTES_MAX = 16 << 20
 READS_MAX = 4  # Store reads at once; more would only queue in the store.
 RETRY_S = 0.25
+HANDED_OUT = 32  # Who gets a page in one turn of the loop: about 1 ms of them.
 
 Fetch = Callable[[str, int, int], Awaitable[list[Frame]]]
 Find = Callable[[str, Sequence[str]], Awaitable[dict[str, Known]]]
@@ -87,10 +88,10 @@ class Pager:
         start = after - after % PAGE_EVENTS
         exactly = exactly or self._pages.get((tape.channel, start)) is not None
         key = (tape.channel, after if exactly else start)
-        waiting = self._reads.setdefault(key, [])
-        waiting.append(lambda result: self._hand_out(tape, after, result, then, exactly))
-        if len(waiting) == 1:
+        if key not in self._reads:
+            self._reads[key] = []
             self._start(self._read_page(tape, key))
+        self._reads[key].append(lambda result: self._hand_out(tape, after, result, then, exactly))
 
     def _start(self, work: Coroutine[Any, Any, None]) -> None:
         task = vital(work)
@@ -107,11 +108,19 @@ class Pager:
             then(result)
 
     async def _read_page(self, tape: Tape, key: tuple[str, int]) -> None:
-        result = await self._asked_until_it_answers(tape, *key)
-        if isinstance(result, Page):
-            self._pages.put(key, result)
-        for then in self._reads.pop(key):
-            then(result)
+        """Read it and hand it out, to a few a turn of the loop; who is left when something was erased gets it anew."""
+        waiting = self._reads[key]
+        while waiting:
+            result = await self._asked_until_it_answers(tape, *key)
+            known = self._forgotten
+            if isinstance(result, Page):
+                self._pages.put(key, result)
+            while waiting and self._forgotten == known:
+                some, waiting[:HANDED_OUT] = waiting[:HANDED_OUT], []
+                for then in some:
+                    then(result)
+                await asyncio.sleep(0)
+        del self._reads[key]
 
     async def _asked_until_it_answers(self, tape: Tape, channel: str, after: int) -> PageOrError:
         while tape.stopped is None:

@@ -37,6 +37,27 @@ async def test_one_connection_speaks_for_one_key(server: RunningServer) -> None:
                     await me.next()
 
 
+def test_hundreds_who_come_at_once_all_come_in(server: RunningServer) -> None:
+    """A few a turn, whoever was first; a head that comes in two pieces too, and who leaves meanwhile harms nobody."""
+    head = (
+        f"GET /v1/ws HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {server.admin_key}\r\nConnection: Upgrade\r\n"
+        "Upgrade: websocket\r\nSec-WebSocket-Version: 13\r\nSec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\n\r\n"
+    ).encode()
+    with contextlib.ExitStack() as stack:
+        raws = [stack.enter_context(socket.create_connection(("127.0.0.1", server.port), 10)) for _ in range(400)]
+        for raw in raws:
+            raw.sendall(head[:40])
+        for raw in raws:
+            raw.sendall(head[40:])
+        for raw in raws[::10]:
+            raw.close()
+        for at, raw in enumerate(raws):
+            if at % 10:
+                assert raw.recv(4096).startswith(b"HTTP/1.1 101 ")
+    with server.http() as http:
+        assert http.get("/healthz").json() == {"status": "alive"}
+
+
 async def test_a_message_of_any_shape_is_answered(server: RunningServer) -> None:
     """No shape of JSON is a way to a traceback."""
     for text in (

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import itertools
 import json
-from typing import Any
+from collections import Counter
+from typing import Any, cast
 
 from catalyst_signals.errors import CatalystError, HistoryRewritten
 from catalyst_signals.events import Batch, Frame
@@ -152,6 +153,23 @@ async def test_a_page_is_read_once_for_all_who_ask() -> None:
     pager = Pager(fetch, store.find)
     pages = await asyncio.gather(*(pager.page(tape, after) for after in [0, 5, 200, 0, 256, 300, 511]))
     assert sorted(reads) == [0, 256] and pages[0] is pages[1] is pages[2]
+
+
+async def test_a_page_that_hundreds_wait_for_does_not_hold_the_loop() -> None:
+    """It is handed out to a few a turn; what is erased meanwhile is not in what the rest of them get."""
+    store, hub, tape = await world(3)
+    turn, erased_one, got = 0, False, list[tuple[int, bool]]()
+    for _ in range(500):
+        hub.pager.read(tape, 0, lambda page: got.append((turn, cast(Page, page).frames[1].erased)))
+    while len(got) < 500:
+        if len(got) > 100 and not erased_one:
+            erased_one = True
+            await store.erase("main", 2)
+            hub.forget("main", [2])
+        turn += 1
+        await asyncio.sleep(0)
+    assert max(Counter(turn for turn, _ in got).values()) == 32
+    assert [at_erased for _, at_erased in got] == [False] * 128 + [True] * 372
 
 
 async def test_who_waits_for_more_and_leaves_leaves_nothing_behind() -> None:

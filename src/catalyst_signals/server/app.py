@@ -35,6 +35,7 @@ from catalyst_signals.projections import BUILT_IN, Key, Snapshot, SystemState, f
 from catalyst_signals.publish import Publisher
 from catalyst_signals.server import admin, api, erasing, filters, house, inbox, logs, sse, status, versions
 from catalyst_signals.server.door import door
+from catalyst_signals.server.doorway import Doorway
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.protocol import HttpProtocol, SocketProtocol
 from catalyst_signals.server.requests import install_error_handlers
@@ -270,10 +271,10 @@ def _tune_interpreter() -> None:
 
 def _uvicorn(node: Node) -> uvicorn.Config:
     settings = node.settings
-    limits = {"head_s": settings.head_s, "size_max": settings.message_bytes}
+    http = type("Http", (HttpProtocol,), {"head_s": settings.head_s, "doorway": Doorway()})
+    socket = type("Socket", (SocketProtocol,), {"head_s": settings.head_s, "size_max": settings.message_bytes})
     return uvicorn.Config(
-        door(build_app(node)), workers=1, loop="none", lifespan="off",
-        http=type("Http", (HttpProtocol,), limits), ws=type("Socket", (SocketProtocol,), limits),
+        door(build_app(node)), http=http, ws=socket, workers=1, loop="none", lifespan="off",
         ws_max_size=settings.message_bytes, ws_ping_interval=None, ws_per_message_deflate=False,
         access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
         timeout_graceful_shutdown=max(1, int(settings.drain_s / 3)), backlog=4096,

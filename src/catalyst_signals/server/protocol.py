@@ -13,6 +13,7 @@ import logging
 import os
 import socket
 from asyncio.transports import BaseTransport
+from functools import partial
 from typing import Any, Protocol
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -22,6 +23,7 @@ from websockets.exceptions import InvalidState, PayloadTooBig
 from websockets.frames import Frame
 
 from catalyst_signals.errors import CatalystError, Draining, InvalidJson, InvalidRequest, TooLarge, TooLate
+from catalyst_signals.server.doorway import Doorway
 from catalyst_signals.server.inbound import Inbound
 from catalyst_signals.wire import PING, encode, error_message
 
@@ -291,9 +293,11 @@ class HttpProtocol(HttpToolsProtocol):
     The clock runs whenever bytes come that belong to no request under way, so that nobody holds a place with crumbs.
     """
 
+    doorway: Doorway
     head_s = 10.0
     head_timer: asyncio.TimerHandle | None = None
     head_bytes = 0
+    inside = False
     in_body = False
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
@@ -302,6 +306,19 @@ class HttpProtocol(HttpToolsProtocol):
         self._start_clock()
 
     def data_received(self, data: bytes) -> None:
+        """Bytes: the first ones come in through the doorway, and no others are read meanwhile."""
+        if self.inside:
+            self._take(data)
+        elif not self.doorway.come(partial(self._come_in, data)):
+            self.transport.pause_reading()
+
+    def _come_in(self, data: bytes) -> None:
+        self.inside = True
+        if not self.transport.is_closing():
+            self.transport.resume_reading()
+            self._take(data)
+
+    def _take(self, data: bytes) -> None:
         """Bytes: of a request under way, or of a head to come."""
         if not self.in_body or self.cycle.response_complete:
             self._start_clock()
