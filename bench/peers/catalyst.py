@@ -19,7 +19,7 @@ class Catalyst(System):
     name = "catalyst"
     lacks = "-"
     ready = '"type":"live"'
-    ring_bytes = 64 << 20
+    ring_bytes = 24 << 20
     opens_per_s = 2000
 
     def command(self) -> list[str]:

@@ -40,7 +40,7 @@ class Hub:
         fetch: Fetch,
         find: Find,
         *,
-        ring_bytes: int = 64 << 20,
+        ring_bytes: int = 24 << 20,
         turn_ms: float = 4,
         clock: Callable[[], float] = time.perf_counter,
         send: Callable[[int, bytes], int] = os.write,
@@ -76,12 +76,14 @@ class Hub:
         """Take in the next frame of a channel; only the gate in follow.py calls this, and only in order."""
         tape = self.tapes[frame.channel]
         if frame.epoch != tape.epoch:
-            self._rings.empty(tape)  # A page of the ring has no holes, and before an epoch there is one.
+            self._rings.empty(
+                tape.ring, tape.tip + 1
+            )  # A page of the ring has no holes, and before an epoch there is one.
         tape.accept(frame)
         if not tape.groups:
             tape.wake()
             return
-        self._rings.add(tape, frame)
+        self._rings.add(tape.ring, frame)
         if not tape.busy:
             tape.busy = True
             self._busy.append(tape)
@@ -101,7 +103,7 @@ class Hub:
         tape = self.tapes.get(channel)
         if tape is None:
             return
-        self._rings.empty(tape)
+        self._rings.empty(tape.ring, tape.tip + 1)
         self.pager.forget(tape)
         tape.pending = [erased(frame) if frame.seq in seqs else frame for frame in tape.pending]
         tape.erased.update(seq for seq in seqs if seq > tape.tip)
@@ -202,7 +204,7 @@ class Hub:
 
     def _abandon(self, tape: Tape) -> None:
         """Nobody is left on a tape: what was kept and still due for them goes."""
-        self._rings.empty(tape)
+        self._rings.empty(tape.ring, tape.tip + 1)
         if tape.pending:
             tape.served(tape.pending[-1])
             tape.pending.clear()

@@ -71,11 +71,11 @@ class Pager:
             page = self._pages.get(key)
             if page is not None and page.last > after:
                 return page
-        if after + 1 < tape.low or after >= tape.done:
+        if after + 1 < tape.ring.low or after >= tape.done:
             return None
-        aligned = start + 1 >= tape.low and start + PAGE_EVENTS <= tape.done
+        aligned = start + 1 >= tape.ring.low and start + PAGE_EVENTS <= tape.done
         low, high = (start + 1 if aligned else after + 1), min(start + PAGE_EVENTS, tape.done)
-        page = Page([tape.ring[seq] for seq in range(low, high + 1)])
+        page = Page(tape.ring.between(low, high))
         if aligned:
             self._pages.put((tape.channel, start), page)
         return page

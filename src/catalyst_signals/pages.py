@@ -60,7 +60,7 @@ class Page:
     def __init__(self, frames: Sequence[Frame]) -> None:
         self.frames = frames
         self.last = frames[-1].seq
-        self.size = sum(len(f.ws) for f in frames)
+        self.size = sum(f.size for f in frames) + _CUTS_KEPT * CUT_BYTES_MAX // 2
         self._seqs = [f.seq for f in frames]
         self._hits: dict[Group, list[int]] = {}
         self._cuts: dict[tuple[Group, int], Cut] = {}

@@ -1,6 +1,6 @@
-"""The memory that recent frames of all tapes may take together.
+"""The recent frames that are kept in memory, and the memory that those of all channels may take together.
 
-Owns: the one bound and the order in which frames go. What a ring holds stands in its tape.
+Owns: the one bound and the order in which frames go. Law: a ring has no holes, and what it counts is what it takes.
 """
 
 from __future__ import annotations
@@ -8,7 +8,57 @@ from __future__ import annotations
 from collections import deque
 
 from catalyst_signals.events import Frame
-from catalyst_signals.tape import Tape
+
+
+class Ring:
+    """The newest frames of one channel, `low` up to its tip; while it is empty, `low` is above the tip."""
+
+    __slots__ = ("_frames", "_start", "ghosts", "low")
+
+    def __init__(self, low: int) -> None:
+        self.low = low
+        self.ghosts = 0  # Frames that went with `empty` and still have their places in the order of all rings.
+        self._frames: list[Frame | None] = []
+        self._start = 0  # What is before it has gone.
+
+    def __len__(self) -> int:
+        return len(self._frames) - self._start
+
+    def add(self, frame: Frame) -> None:
+        """The next frame; the first one says where the ring begins."""
+        if not self:
+            self.low = frame.seq
+        self._frames.append(frame)
+
+    def get(self, seq: int) -> Frame | None:
+        """The frame at `seq`, if it is here."""
+        at = self._start + seq - self.low
+        return self._frames[at] if self._start <= at < len(self._frames) else None
+
+    def between(self, first: int, last: int) -> list[Frame]:
+        """The frames from `first` through `last`, all of which are here."""
+        at = self._start + first - self.low
+        return self._frames[at : at + last - first + 1]  # type: ignore[return-value]  # Only what has gone is None.
+
+    def let_go(self) -> int:
+        """The oldest frame goes; answers what it took."""
+        frame = self._frames[self._start]
+        assert frame is not None
+        self._frames[self._start] = None
+        self._start += 1
+        self.low = frame.seq + 1
+        if self._start * 2 > len(self._frames):
+            del self._frames[: self._start]
+            self._start = 0
+        return frame.size
+
+    def clear(self, low: int) -> int:
+        """All go; answers what they took. The next frame may have any seq from `low` on."""
+        freed = sum(frame.size for frame in self._frames[self._start :] if frame is not None)
+        self.ghosts += len(self)
+        self._frames.clear()
+        self._start, self.low = 0, low
+        return freed
 
 
 class Rings:
@@ -16,26 +66,34 @@ class Rings:
 
     def __init__(self, bytes_max: int) -> None:
         self._bytes_max = bytes_max
-        self._order: deque[tuple[Tape, int]] = deque()  # What the rings hold, oldest first, over all tapes.
-        self._gone = 0  # How many of these stand for frames that are gone already.
+        self._order: deque[Ring] = deque()  # Whose the frames are, oldest first, over all rings.
+        self._ghosts = 0
         self.size = 0
 
-    def add(self, tape: Tape, frame: Frame) -> None:
-        """Count a frame that its tape has taken in; others go for it when there is no room."""
-        self._order.append((tape, frame.seq))
-        self.size += len(frame.ws)
+    def add(self, ring: Ring, frame: Frame) -> None:
+        """A frame into its ring; others go for it when there is no room."""
+        ring.add(frame)
+        self._order.append(ring)
+        self.size += frame.size
         while self.size > self._bytes_max:
-            oldest, seq = self._order.popleft()
-            freed = oldest.evict(seq)
-            self.size -= freed
-            self._gone -= not freed
+            oldest = self._order.popleft()
+            if oldest.ghosts:  # They are older than what it has now.
+                oldest.ghosts -= 1
+                self._ghosts -= 1
+            else:
+                self.size -= oldest.let_go()
 
-    def empty(self, tape: Tape) -> None:
-        """The ring of a tape lets everything go; its places in the order go when they are half of it."""
-        self.size -= sum(len(frame.ws) for frame in tape.ring.values())
-        self._gone += len(tape.ring)
-        tape.ring.clear()
-        tape.low = tape.tip + 1
-        if self._gone * 2 > len(self._order):
-            self._order = deque((each, seq) for each, seq in self._order if seq in each.ring)
-            self._gone = 0
+    def empty(self, ring: Ring, low: int) -> None:
+        """Everything of a channel goes; its places in the order go when such places are half of it."""
+        self._ghosts += len(ring)
+        self.size -= ring.clear(low)
+        if self._ghosts * 2 > len(self._order):
+            self._order = deque(each for each in self._order if not self._is_ghost(each))
+            self._ghosts = 0
+
+    @staticmethod
+    def _is_ghost(ring: Ring) -> bool:
+        if ring.ghosts:
+            ring.ghosts -= 1
+            return True
+        return False

@@ -16,6 +16,7 @@ from catalyst_signals.events import Frame
 from catalyst_signals.filters import Filter
 from catalyst_signals.matching import MatchIndex
 from catalyst_signals.modifiers import Age, Modifiers, Reason, total
+from catalyst_signals.rings import Ring
 from catalyst_signals.survey import Survey
 
 HOLDS_MAX = 256  # Remembered, so that whoever asks why an event did not come can be answered.
@@ -171,7 +172,7 @@ class Tape:
 
     __slots__ = (
         "ages", "ahead", "busy", "channel", "done", "done8", "done_epoch", "epoch", "erased", "everything", "groups",
-        "index", "low", "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
+        "index", "next_done", "pending", "ring", "stopped", "subscribers", "tip", "tip8", "waiters",
         "youngest_s",
     )  # fmt: skip
 
@@ -183,8 +184,7 @@ class Tape:
         self.next_done: Frame | None = None  # Where `done` goes when the turn in progress is over.
         self.busy = False
         self.pending: list[Frame] = []
-        self.ring: dict[int, Frame] = {}
-        self.low = tip + 1  # The lowest seq in the ring; above `tip` when it is empty.
+        self.ring = Ring(tip + 1)
         self.index: MatchIndex[Group] = MatchIndex()
         self.groups: dict[tuple[Filter, Age], Group] = {}
         self.ages: Counter[Age] = Counter()  # Of the groups there are: often just one.
@@ -243,25 +243,14 @@ class Tape:
         """Move the tip. With nobody subscribed here there is nothing to serve and nothing to keep."""
         self.epoch, self.tip, self.tip8 = frame.epoch, frame.seq, frame.hash8
         if not self.groups:
-            self.low = self.tip + 1
+            self.ring.low = self.tip + 1
             self.served(frame)
             return
-        if not self.ring:
-            self.low = frame.seq
-        self.ring[frame.seq] = frame
         self.pending.append(frame)
 
     def served(self, frame: Frame) -> None:
         """Every live subscriber has been judged for everything up to `frame`."""
         self.done, self.done8, self.done_epoch = frame.seq, frame.hash8, frame.epoch
-
-    def evict(self, seq: int) -> int:
-        """Let the ring's lowest frame go if it is `seq`; answers its bytes."""
-        frame = self.ring.pop(seq, None)
-        if frame is None:
-            return 0
-        self.low = seq + 1
-        return len(frame.ws)
 
     async def grown(self, after: int) -> None:
         """Wait until there is something after `after`, or the tape is stopped; for who reads without a subscription."""

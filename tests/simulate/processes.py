@@ -99,7 +99,7 @@ class ServerProcess(Process):
             return [frame_of(event) for event in await reader.read(channel, after, limit)]
 
         the_hub = WatchedHub(
-            world, fetch, store.find, ring_bytes=rng.choice((500, 2000, 1 << 20)), clock=_Clock(world), send=self._send
+            world, fetch, store.find, ring_bytes=rng.choice((1000, 4000, 1 << 20)), clock=_Clock(world), send=self._send
         )
         poll_s = rng.choice((0.2, 0.5, 1.0))
         follower = WatchedFollower(world, store, self.broker, the_hub, poll_s=poll_s, reader=reader)

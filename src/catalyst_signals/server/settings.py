@@ -54,7 +54,7 @@ class Settings(BaseSettings):
         "auto", pattern="^(auto|uvloop|asyncio)$", description="What runs the server; `auto` is uvloop where it exists."
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="How much is logged.")
-    ring_bytes: int = Field(64 << 20, ge=1 << 20, description="Memory for recent events of all channels together.")
+    ring_bytes: int = Field(24 << 20, ge=1 << 20, description="Memory for recent events of all channels together.")
     turn_ms: float = Field(4, gt=0, le=100, description="How long deliveries may hold the event loop at once.")
     poll_s: float = Field(
         1.0, gt=0, le=60, description="How often the store is asked whether it has more than was heard of."
