@@ -11,13 +11,13 @@ CODE = src tests bench
 EVERYDAY = -m "not slow"
 BOTH_CORES = -n 2 --dist worksteal
 
-.PHONY: check test lint fix demo serve bench bench-peers simulate clean help set-up-run set-up-dev
+.PHONY: check test lint fix demo serve bench bench-peers simulate clean help set-up-run set-up-dev set-up-services
 .NOTPARALLEL:
 
 check: lint ## the everyday check, a little over a minute: lint, types, every test but the slow ones
 	SIMULATE_SEEDS=500 .venv/bin/pytest $(BOTH_CORES) $(EVERYDAY)
 
-test: lint ## everything CI runs: installs what the tests need, lint, types, every test
+test: lint set-up-services ## everything CI runs: installs what the tests need, lint, types, every test
 	.venv/bin/pytest $(BOTH_CORES)
 
 lint: set-up-dev ## ruff and mypy --strict
@@ -55,3 +55,6 @@ set-up-run:
 
 set-up-dev:
 	@tools/setup dev
+
+set-up-services:
+	@tools/services

@@ -7,7 +7,7 @@ import sys
 
 from bench.harness import show
 
-LOADS = ("append", "match", "publish", "replay", "deliver", "backup", "rehearse")
+LOADS = ("append", "postgres", "match", "publish", "replay", "deliver", "backup", "rehearse")
 
 
 def main() -> None:

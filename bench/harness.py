@@ -66,13 +66,23 @@ class Server:
         return f"Authorization: Bearer {self.key}"
 
 
+NO_LIMITS = dict.fromkeys(
+    (
+        "CATALYST_ADDRESS_CONNECTIONS", "CATALYST_KEY_CONNECT_RATE", "CATALYST_KEY_PUBLISH_RATE",
+        "CATALYST_USER_SUBSCRIBE_RATE",
+    ),
+    "0",
+)  # fmt: skip
+"""Everybody here is one user at one address."""
+
+
 @contextmanager
 def server(store: str | None = None, **settings: object) -> Iterator[Server]:
     """A fresh server, alone on its core; `store` is a prepared SQLite file that is copied in."""
     folder = Path(tempfile.mkdtemp(prefix="catalyst-bench-"))
     if store is not None:
         shutil.copy(store, folder / "catalyst.db")
-    env = os.environ | {f"CATALYST_{name.upper()}": str(value) for name, value in settings.items()}
+    env = os.environ | NO_LIMITS | {f"CATALYST_{name.upper()}": str(value) for name, value in settings.items()}
     env |= {"CATALYST_STORE_URL": f"sqlite:///{folder / 'catalyst.db'}"}
     process = subprocess.Popen(
         ["taskset", "-c", SERVER_CORE, sys.executable, "-m", "catalyst_signals", "serve", "--port", "0"],

@@ -69,11 +69,11 @@ def message_types(tree: ast.AST) -> Iterator[str]:
                     yield str(value.value)
 
 
-def test_every_metric_is_in_operations_md() -> None:
+def test_every_metric_is_in_metrics_md() -> None:
     """An alert is written against a name."""
-    from catalyst_signals.server.status import METRICS
+    from catalyst_signals.metrics import METRICS
 
-    missing(METRICS, "docs/operations.md", mark=r"\b{}\b")
+    missing(METRICS, "docs/metrics.md", mark=r"\b{}\b")
 
 
 def test_every_command_is_documented() -> None:

@@ -24,11 +24,11 @@ BANNED_NAMES = {"utils", "helpers", "common", "core", "base", "manager", "servic
 # A module may import from its own layer and from those before it, but for what `why_not` says besides.
 LAYERS = {
     "pure": (
-        "errors events limits kinds vocabulary signals filters filter_facts filter_fields filter_glance filter_match "
+        "errors events kinds vocabulary signals filters filter_facts filter_fields filter_glance filter_match "
         "filter_plan filter_text filter_tree explain versions modifiers matching _burst outlet wire session survey "
-        "tape pages pager places rings turns skew vital hub projections"
+        "tape pages pager places rings turns skew vital hub projections about histograms backoff breakers queueing"
     ),
-    "ports": "stores brokers caches metrics auth ingest urls peers",
+    "ports": "stores brokers caches metrics auth ingest urls peers redis_urls",
     "flows": "publish changes erasing expiry follow rehearse retention trust verify transfer client",
     "roots": "server cli __main__",
 }
@@ -39,6 +39,11 @@ RANK = {layer: rank for rank, layer in enumerate(LAYERS)}
 DRIVERS = {
     "websockets": ("client.link", "server.inbound", "server.protocol"),
     "sqlite3": ("stores.sqlite",),
+    "prometheus_client": ("metrics.prometheus",),
+    **dict.fromkeys(("sentry_sdk", "opentelemetry"), ("server.telemetry",)),
+    "psycopg": ("stores.postgres",),
+    "asyncmy": ("stores.mysql",),
+    "redis": ("redis_urls", "caches.redis"),
     **dict.fromkeys(("typer", "rich", "httpx2"), ("cli",)),
     **dict.fromkeys(
         (
@@ -49,7 +54,6 @@ DRIVERS = {
             "httptools",
             "pydantic",
             "pydantic_settings",
-            "prometheus_client",
         ),
         ("server",),
     ),
@@ -128,7 +132,7 @@ def why_not(module: Module, target: str) -> str | None:
         return None
     if RANK[theirs] > RANK[mine]:
         return f"{mine} may not know {theirs}; arrows point pure <- ports <- flows <- server, cli"
-    if mine == theirs == "ports" and top not in ("urls", "peers") and module.top != top:
+    if mine == theirs == "ports" and top not in ("urls", "peers", "redis_urls") and module.top != top:
         return "a port and its back-ends know no other port"
     if target in BACK_ENDS and mine != "roots" and not f"{module.name}.".startswith(f"{target}."):
         return "a back-end is known to server/ and cli/ only; others open it by its URL"

@@ -8,6 +8,7 @@ import time
 import urllib.request
 from pathlib import Path
 
+from bench.harness import NO_LIMITS
 from bench.peers.system import Publishing, Question, System
 from bench.peers.traffic import ACTIONS, Signal, Wish
 from bench.peers.wires import frame, http, upgrade
@@ -19,12 +20,12 @@ class Catalyst(System):
     name = "catalyst"
     lacks = "-"
     ready = '"type":"live"'
-    ring_bytes = 24 << 20
+    ring_bytes = 20 << 20
     opens_per_s = 2000
 
     def command(self) -> list[str]:
         url = f"sqlite:///{self.folder / 'catalyst.db'}"
-        self.environment = {"CATALYST_STORE_URL": url, "PYTHONUNBUFFERED": "1"}
+        self.environment = {"CATALYST_STORE_URL": url, "PYTHONUNBUFFERED": "1", **NO_LIMITS}
         self.environment["CATALYST_RING_BYTES"] = str(self.ring_bytes)
         return [sys.executable, "-m", "catalyst_signals", "serve", "--port", str(self.port)]
 

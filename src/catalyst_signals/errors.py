@@ -32,6 +32,8 @@ Close codes: 4000-4499 mean reconnect, 4500-4999 mean do not (docs/protocol.md).
     │   └── Draining                    draining               503   1012   yes
     ├── Unavailable                     unavailable            503   4004   yes
     │   ├── StoreUnavailable            store_unavailable      503   4004   yes
+    │   │   ├── Fenced                  store_fenced           503   4004   yes  the log is being moved
+    │   │   └── Moved                   store_moved            503   4004   yes  a server goes along by itself
     │   ├── StoreFull                   store_full             507   4004   yes
     │   ├── HistoryRewritten            history_rewritten      503   4004   yes
     │   └── Unreachable                 unreachable            503   4004   yes  the client's own: no server answers
@@ -257,6 +259,23 @@ class StoreUnavailable(Unavailable):
     """The store is not answering; nothing was lost, try again."""
 
     name = "store_unavailable"
+
+
+class Fenced(StoreUnavailable):
+    """The log is being moved to another store, which takes less than a second; nothing was stored, try again."""
+
+    name = "store_fenced"
+
+
+class Moved(StoreUnavailable):
+    """The log is in another store now, and nothing is written here any more; start with its URL."""
+
+    name = "store_moved"
+
+    def __init__(self, message: str | None = None, *, to: str = "", **more: Any) -> None:
+        """`to` is that URL with its password, so it is no part of what is told."""
+        super().__init__(message, **more)
+        self.to = to
 
 
 class StoreFull(Unavailable):

@@ -14,6 +14,7 @@ from collections.abc import Callable
 from contextlib import aclosing, suppress
 from typing import Self
 
+from catalyst_signals.backoff import Backoff
 from catalyst_signals.brokers import Broker
 from catalyst_signals.errors import CatalystError, HistoryRewritten, PositionTooOld, RangeUntrusted, Unavailable
 from catalyst_signals.events import EPOCH_GAP, Extent, Frame, next_seq, rewound_after
@@ -241,14 +242,17 @@ class Follower:
                 log.warning("the store did not answer a poll", extra={"reason": str(error)})
 
     async def _listen_for_ever(self) -> None:
+        again = Backoff(self._poll_s / 4, self._poll_s)
         while True:
             try:
                 async with aclosing(self._broker.listen()) as frames:
                     async for frame in frames:
+                        again.tries = 0
                         self.take(frame)
             except Unavailable as error:
-                log.warning("the broker is away, polling meanwhile", extra={"reason": str(error)})
-            await asyncio.sleep(self._poll_s)
+                if not again.tries:  # Not for every try while it is away.
+                    log.warning("the broker is away, polling meanwhile", extra={"reason": str(error)})
+            await asyncio.sleep(again.next_s())
 
 
 def _outdated(tape: Tape, frame: Frame) -> bool:

@@ -10,13 +10,14 @@ from __future__ import annotations
 import asyncio
 import os
 import time
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Collection
 from math import inf
 
 from catalyst_signals.errors import CatalystError, HistoryRewritten
 from catalyst_signals.events import Frame, now_us
 from catalyst_signals.filters import Filter
+from catalyst_signals.histograms import COMPUTE_S, LATENCY_S, Histogram
 from catalyst_signals.modifiers import Modifiers, total
 from catalyst_signals.outlet import Outlet
 from catalyst_signals.pager import Fetch, Find, PageOrError, Pager
@@ -25,7 +26,7 @@ from catalyst_signals.places import Place, position_message
 from catalyst_signals.rings import Rings
 from catalyst_signals.survey import Survey
 from catalyst_signals.tape import Group, Peer, Subscriber, Tape, nowhere
-from catalyst_signals.turns import Due, matched, stretch_of
+from catalyst_signals.turns import Due, committed_us, matched, stretch_of
 from catalyst_signals.wire import erased, message
 
 WRITES_PER_LOOK = 128  # Writes between two looks at the clock: about 1 ms of them.
@@ -40,7 +41,7 @@ class Hub:
         fetch: Fetch,
         find: Find,
         *,
-        ring_bytes: int = 24 << 20,
+        ring_bytes: int = 20 << 20,
         turn_ms: float = 4,
         clock: Callable[[], float] = time.perf_counter,
         send: Callable[[int, bytes], int] = os.write,
@@ -52,8 +53,12 @@ class Hub:
         self.tapes: dict[str, Tape] = {}
         self.longest_turn_s = 0.0
         self.deliveries = 0
+        self.delivery_s = Histogram(LATENCY_S)
+        self.match_s = Histogram(COMPUTE_S)
+        self.held: Counter[str] = Counter()  # By reason, of all subscribers.
         self._busy: deque[Tape] = deque()  # Tapes with pending frames.
         self._turn: tuple[Tape, list[Due]] | None = None
+        self._committed_us: int | None = None  # When its oldest event was; None: nothing is written to anybody.
         self._at = 0  # How far the turn in progress got in its current group.
         self._ready: deque[Subscriber] = deque()  # Cursors that can be served now.
         self._out = Outlet(self.drop, self._schedule, send)
@@ -261,7 +266,12 @@ class Hub:
             return
         del tape.pending[: len(stretch)]
         work = []
-        for group, (parts, held) in matched(tape, stretch, now_us()).items():
+        began_us = now_us()  # Measured by this clock: each look at the other is a place where a turn may end.
+        found = matched(tape, stretch, began_us)
+        self.match_s.note((now_us() - began_us) / 1e6 / len(stretch), len(stretch))
+        for group, (parts, held) in found.items():
+            if held:
+                self._count_held(group, held)
             if group.live and parts:
                 group.compact()
                 group.pending = True
@@ -270,6 +280,7 @@ class Hub:
                 group.held = total(
                     group.held, held
                 )  # Nothing is written, so everyone is past it when the turn is over.
+        self._committed_us = committed_us(stretch[0]) if work else None
         tape.next_done = stretch[-1]
         self._at = 0
         self._turn = (tape, work)
@@ -291,8 +302,15 @@ class Hub:
             group.pending = False
             self._at = 0
             work.pop()
+        if self._committed_us is not None:
+            self.delivery_s.note((now_us() - self._committed_us) / 1e6)
         self._finish(tape)
         return self._clock() <= until
+
+    def _count_held(self, group: Group, held: dict[str, int]) -> None:
+        live = len(group.live) - group.holes
+        for reason, count in held.items():
+            self.held[reason] += count * live
 
     def _write_some(self, group: Group, data: bytes) -> None:
         start = self._at
@@ -399,6 +417,7 @@ class Hub:
         subscriber.sent += cut.count
         if cut.held:
             subscriber.hold(cut.held)
+            self.held.update(reason for _, reason in cut.held)
         if cut.count:
             self.deliveries += cut.count
             self.write(subscriber.peer, cut.data)

@@ -7,7 +7,6 @@ handed in here; what a socket did not take goes to its transport before anything
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -20,7 +19,6 @@ try:
 except ImportError:  # There was no compiler where it was installed.
     compiled = None  # type: ignore[assignment]
 
-log = logging.getLogger("catalyst.hub")
 Send = Callable[[int, bytes], int]
 
 
@@ -76,9 +74,8 @@ class Outlet:
             self._break(peer, error)
 
     def _break(self, peer: Peer, error: Exception) -> None:
-        log.info("a write failed, the connection is dropped", extra={"reason": repr(error)})
+        peer.listener.broken(error)  # First: where each of its subscriptions stands is still known.
         self._drop(peer)
-        peer.listener.broken(error)
 
     def gather(self, peer: Peer, data: bytes) -> None:
         """Write to a connection at the end of this turn, together with whatever else is due to it."""

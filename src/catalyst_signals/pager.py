@@ -11,6 +11,7 @@ import logging
 from collections.abc import Awaitable, Callable, Coroutine, Sequence
 from typing import Any
 
+from catalyst_signals.backoff import Backoff
 from catalyst_signals.errors import CatalystError, PositionTooOld, RangeUntrusted, Unavailable
 from catalyst_signals.events import Frame, Known, event_id
 from catalyst_signals.modifiers import life_of
@@ -22,7 +23,7 @@ log = logging.getLogger("catalyst.pager")
 
 PAGES_BYTES_MAX = 16 << 20
 READS_MAX = 4  # Store reads at once; more would only queue in the store.
-RETRY_S = 0.25
+AGAIN_S = (0.1, 0.5)
 HANDED_OUT = 32  # Who gets a page in one turn of the loop: about 1 ms of them.
 
 Fetch = Callable[[str, int, int], Awaitable[list[Frame]]]
@@ -123,6 +124,7 @@ class Pager:
         del self._reads[key]
 
     async def _asked_until_it_answers(self, tape: Tape, channel: str, after: int) -> PageOrError:
+        again = Backoff(*AGAIN_S)
         while tape.stopped is None:
             try:
                 async with self._reading:
@@ -137,7 +139,7 @@ class Pager:
                 log.warning("a page could not be read, trying again", extra={"channel": channel, "reason": str(error)})
             except CatalystError as error:
                 return error
-            await asyncio.sleep(RETRY_S)
+            await asyncio.sleep(again.next_s())
         return tape.stopped
 
     def look_up(self, tape: Tape, page: Page, then: Then) -> None:
@@ -150,6 +152,7 @@ class Pager:
         following = {event_id(life.id, life.version + 1): seq for seq, life in lives.items()}
         for frame in page.frames:
             frame.forget()
+        again = Backoff(*AGAIN_S)
         while page.known_through < through:
             try:
                 known = await self._find(tape.channel, list(following))
@@ -157,7 +160,7 @@ class Pager:
                 page.known_through = through
             except Unavailable as error:
                 log.warning("versions could not be looked up, trying again", extra={"reason": str(error)})
-                await asyncio.sleep(RETRY_S)
+                await asyncio.sleep(again.next_s())
             except CatalystError as error:
                 return then(error)
         if self._forgotten == known_for:

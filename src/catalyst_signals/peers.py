@@ -23,6 +23,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from catalyst_signals.backoff import Backoff
 from catalyst_signals.errors import (
     CatalystError,
     Misconfigured,
@@ -339,12 +340,12 @@ class Link:
         return self._peer.behind_bytes if self._peer is not None else 0
 
     async def _stay(self) -> None:
-        pause_s, longest_s = AGAIN_S
+        again = Backoff(*AGAIN_S)
         while True:
             try:
                 async with asyncio.timeout(GREET_S):
                     await self._dial()
-                pause_s = AGAIN_S[0]
+                again.tries = 0
                 await self._gone.wait()
             except OSError:  # TimeoutError is one too.
                 pass
@@ -354,9 +355,7 @@ class Link:
                 log.error("we were refused", extra={"path": self._path, "reason": str(refusal)})
                 self._refusal = refusal
                 self._there.set()
-                pause_s = longest_s
-            await asyncio.sleep(pause_s)
-            pause_s = min(pause_s * 2, longest_s)
+            await asyncio.sleep(again.next_s())
 
     async def _dial(self) -> None:
         """Connect and greet; from then on `heard` gets what comes.

@@ -1,23 +1,26 @@
 """Rehearsal: what a filter would have sent of the stored past, before anybody subscribes with it.
 
-Owns: the counting, and how much of a process it may take. Knows nothing of HTTP or of who asks.
-Law: what it counts is what a subscriber with that filter and `stale=send` would have been sent, event by event.
+Owns: the counting, how much of a process it may take, and its answers in the cache, by filter and head. Knows nothing
+of HTTP or of who asks. Laws: what it counts is what a subscriber with that filter and `stale=send` would have been
+sent, event by event; the cache has numbers only, and the examples are read from the log each time, as it is then.
 """
 
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
 from collections import Counter, deque
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from typing import Any
 
 import msgspec
 
-from catalyst_signals.errors import Overloaded, PositionTooOld, RangeUntrusted, UnknownChannel
-from catalyst_signals.events import Event, iso, signal_id
+from catalyst_signals.caches import Cache
+from catalyst_signals.errors import Overloaded, PositionTooOld, RangeUntrusted, Unavailable, UnknownChannel
+from catalyst_signals.events import Event, Extent, iso, signal_id
 from catalyst_signals.filter_facts import Facts
 from catalyst_signals.filter_tree import clauses_of
 from catalyst_signals.filters import EVERYTHING, Filter
@@ -33,6 +36,8 @@ TURN_S = 0.004  # As long as a turn of the hub.
 EXAMPLES_MAX = 5
 BURST_S = 60
 DAY_S = 86_400
+KEPT_S = 3600.0  # An answer is of one head of the log, so most are of no use to anyone long before.
+VERSION = 1  # Of an answer as it is kept; older and newer processes share a cache.
 
 _OF_TIME = frozenset(("horizon", "time_of_day", "weekday"))
 _decode = msgspec.json.Decoder(dict[str, Any]).decode
@@ -43,20 +48,16 @@ class Tally:
     """How many events, and the newest of them."""
 
     count: int = 0
-    newest: deque[Event] = field(default_factory=lambda: deque(maxlen=EXAMPLES_MAX))
+    newest: deque[int] = field(default_factory=lambda: deque(maxlen=EXAMPLES_MAX))
 
     def add(self, event: Event) -> None:
         """One more."""
         self.count += 1
-        self.newest.append(event)
+        self.newest.append(event.seq)
 
     def shown(self) -> dict[str, Any]:
-        """As JSON, newest first."""
-        return {"count": self.count, "examples": self.examples()}
-
-    def examples(self) -> list[msgspec.Raw]:
-        """The newest first, as on the wire."""
-        return [msgspec.Raw(frame_of(event).text) for event in reversed(self.newest)]
+        """As JSON; of the examples the seq, newest first."""
+        return {"count": self.count, "examples": [*reversed(self.newest)]}
 
 
 class Bursts:
@@ -132,7 +133,7 @@ class Count:
             "worst_burst": {"count": worst.worst, "in_s": BURST_S, "at": iso(worst.began_s * 1_000_000)}
             if worst.worst
             else None,
-            "examples": self.matched.examples(),
+            "examples": self.matched.shown()["examples"],
         }
         if self._against is not None:
             out["against"] = {"filter": self._against.text, "matched": self.matched_against}
@@ -147,9 +148,10 @@ def _clauses(filter: Filter) -> Iterator[Any]:
 class Rehearsals:
     """The rehearsals of one process: few at once, and none in the way of delivery for longer than a turn."""
 
-    def __init__(self, store: Store, reader: Reader) -> None:
+    def __init__(self, store: Store, reader: Reader, cache: Cache | None = None) -> None:
         self._store = store
         self._reader = reader
+        self._cache = cache
         self._running = 0
 
     async def run(
@@ -160,26 +162,61 @@ class Rehearsals:
         against: Filter | None = None,
         within: Filter = EVERYTHING,
         after: int | None = None,
+        as_of: int = 0,
     ) -> dict[str, Any]:
         """What `wanted` would have sent of what is stored, beside what `against` would have.
 
-        `within` is all that may be seen at all, and part of the others already. `from` to `through` is what was looked
-        at; `complete` whether that is all there is after `after`.
+        `within` is all that may be seen at all, and part of the others already. `as_of` is the head of `system`, which
+        tells of what is erased. `from` to `through` is what was looked at; `complete` whether that is all there is
+        after `after`.
 
         Raises:
             Overloaded: there are AT_ONCE_MAX already.
             UnknownChannel: there is none of that name.
         """
-        with self._place():
-            extent = (await self._store.extents([channel])).get(channel)
-            if extent is None:
-                raise UnknownChannel(field="channel", got=channel)
-            asked = extent.first - 1 if after is None else after
-            begun = min(max(asked, extent.first - 1, extent.newest - EVENTS_MAX), extent.newest)
-            count = Count(wanted, against, within)
-            whole = await self._read(count, channel, begun, extent.newest) and begun <= asked
-        head = {"channel": channel, "filter": wanted.text, "from": begun + 1, "through": extent.newest}
-        return head | {"complete": whole} | count.shown()
+        extent = (await self._store.extents([channel])).get(channel)
+        if extent is None:
+            raise UnknownChannel(field="channel", got=channel)
+        filters = [filter.text if filter is not None else None for filter in (wanted, against, within)]
+        key = _key(extent, filters, after, as_of)
+        told = await self._kept(key)
+        if told is None:
+            with self._place():
+                told = await self._count(extent, Count(wanted, against, within), after, key)
+        parts = [told, *(told[name] for name in ("newly_in", "newly_out") if name in told)]
+        for part in parts:
+            part["examples"] = await self._examples(channel, part["examples"])
+        return {"channel": channel, "filter": wanted.text} | told
+
+    async def _count(self, extent: Extent, count: Count, after: int | None, key: str) -> dict[str, Any]:
+        asked = extent.first - 1 if after is None else after
+        begun = min(max(asked, extent.first - 1, extent.newest - EVENTS_MAX), extent.newest)
+        steady = await self._read(count, extent.channel, begun, extent.newest)
+        told = {"from": begun + 1, "through": extent.newest, "complete": steady and begun <= asked} | count.shown()
+        if steady:
+            await self._keep(key, told)
+        return told
+
+    async def _kept(self, key: str) -> dict[str, Any] | None:
+        """The answer that somebody was given already, if the cache has it."""
+        with suppress(Unavailable, msgspec.DecodeError):
+            kept = await self._cache.get(key) if self._cache is not None else None
+            return _decode(kept) if kept is not None else None
+        return None
+
+    async def _keep(self, key: str, told: dict[str, Any]) -> None:
+        with suppress(Unavailable):
+            if self._cache is not None:
+                await self._cache.set(key, msgspec.json.encode(told), KEPT_S)
+
+    async def _examples(self, channel: str, seqs: Sequence[int]) -> list[msgspec.Raw]:
+        """Events as on the wire, but for what is no longer there."""
+        found: list[msgspec.Raw] = []
+        for seq in seqs:
+            with suppress(PositionTooOld, RangeUntrusted):
+                events = await self._reader.read(channel, seq - 1, 1)
+                found += [msgspec.Raw(frame_of(each).text) for each in events if each.seq == seq and each.body]
+        return found
 
     async def _read(self, count: Count, channel: str, at: int, until: int) -> bool:
         """Judge everything in `at + 1 ... until`; False if some of it was dropped meanwhile or cannot be trusted."""
@@ -212,6 +249,13 @@ class Rehearsals:
             yield
         finally:
             self._running -= 1
+
+
+def _key(extent: Extent, filters: Sequence[str | None], after: int | None, as_of: int) -> str:
+    """What an answer depends on: the log from its first event to its head, what is erased of it, and what was asked."""
+    log = [extent.channel, extent.epoch, extent.first, extent.newest, extent.hash_last.hex(), as_of]
+    asked = msgspec.json.encode([VERSION, log, filters, after, EVENTS_MAX])
+    return f"rehearsal:{hashlib.sha256(asked).hexdigest()}"
 
 
 async def _in_turns(count: Count, page: Sequence[Event]) -> None:

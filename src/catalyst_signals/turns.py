@@ -7,9 +7,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from catalyst_signals.events import Frame
+from catalyst_signals.events import Frame, parse_iso
 from catalyst_signals.pages import CUT_BYTES_MAX
 from catalyst_signals.tape import Group, Tape
+
+_TS = b'"ts":"'
 
 
 @dataclass(slots=True)
@@ -46,3 +48,10 @@ def matched(tape: Tape, stretch: list[Frame], now_us: int) -> dict[Group, tuple[
                 held[reason] = held.get(reason, 0) + 1
                 group.holds.append((frame.seq, reason))
     return due
+
+
+def committed_us(frame: Frame) -> int | None:
+    """When an event was committed, by its `ts`; read without decoding it: in an id the quotes would be escaped."""
+    at = frame.ws.find(_TS) + len(_TS)
+    end = frame.ws.find(b'"', at)
+    return parse_iso(frame.ws[at:end].decode(errors="replace")) if at >= len(_TS) else None

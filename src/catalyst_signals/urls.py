@@ -5,6 +5,7 @@ Knows nothing of any back-end: a table maps a scheme to "module:Class", whose `f
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from importlib import import_module
 from typing import Any
@@ -31,9 +32,15 @@ def open_backend(url: str, table: Mapping[str, str], *, setting: str) -> Any:
         backend = getattr(import_module(module), name)
     except ModuleNotFoundError as missing:
         raise MissingDriver(
-            f"{setting} {scheme}: needs a driver: pip install 'catalyst-signals[{scheme}]'"
+            f"{setting} {scheme}: needs a driver: pip install 'catalyst-signals[{_extra(scheme)}]'"
         ) from missing
     return backend.from_url(url)
+
+
+def _extra(scheme: str) -> str:
+    """The extra that brings a back-end's driver: `redis` for `redis+cluster`, and for `rediss`."""
+    name = scheme.partition("+")[0]
+    return {"rediss": "redis"}.get(name, name)
 
 
 def split(url: str, *, known: frozenset[str] = frozenset()) -> tuple[SplitResult, dict[str, str]]:
@@ -56,6 +63,5 @@ def split(url: str, *, known: frozenset[str] = frozenset()) -> tuple[SplitResult
 
 
 def without_password(url: str) -> str:
-    """`url` as it may stand in a log or an error."""
-    parts = urlsplit(url)
-    return url.replace(f":{parts.password}@", ":***@") if parts.password else url
+    """`url` as it may stand in a log or an error; also one that was mistyped."""
+    return re.sub(r"(//[^:@/]*:).*@", r"\1***@", url)

@@ -10,10 +10,12 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any
 
+from catalyst_signals.about import of_nobody
+
 
 def vital(work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-    """A task whose failure is told under `vital: True`; cancelling it is no failure."""
-    task = asyncio.get_running_loop().create_task(work)
+    """A task whose failure is told under `vital: True`; cancelling it is no failure. It is about nobody: about.py."""
+    task = asyncio.get_running_loop().create_task(work, context=of_nobody())
     task.add_done_callback(_tell)
     return task
 

@@ -71,10 +71,19 @@ def message(content: dict[str, Any]) -> bytes:
     return ws_header(len(text)) + text
 
 
+def ref_of(ref: object) -> dict[str, object]:
+    """The `ref` of an answer, if its question had one."""
+    return {} if ref is None else {"ref": ref}
+
+
+def hash_of(hash8: str | None) -> dict[str, str]:
+    """The `hash` of a place, if it is known."""
+    return {} if hash8 is None else {"hash": hash8}
+
+
 def error_message(error: CatalystError, ref: object = None) -> bytes:
     """A refusal as a message; with the `ref` of what is refused."""
-    head: dict[str, Any] = {"type": "error"} if ref is None else {"type": "error", "ref": ref}
-    return message(head | error.as_dict())
+    return message({"type": "error", **ref_of(ref), **error.as_dict()})
 
 
 def answer(stored: Stored, receipt: Receipt, *, id_by_server: bool = False) -> dict[str, Any]:

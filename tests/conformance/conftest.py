@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
@@ -15,15 +15,24 @@ from catalyst_signals.stores.sqlite import SqliteStore
 from catalyst_signals.stores.unix.gathering import Gatherer
 from catalyst_signals.stores.unix.serving import StoreService
 from catalyst_signals.urls import open_backend
+from tests.services import mariadb, postgres
 
 URLS = {
     "memory": "memory:",
     "sqlite": "sqlite:///{folder}/catalyst.db",
     "unix": "unix:///{folder}/catalyst.sock",
 }
+SERVERS: dict[str, Callable[[str], str]] = {
+    "postgresql": lambda database: f"{postgres.shared().server.base}/{database}",
+    "pgbouncer": lambda database: f"{postgres.shared().pool.base}/{database}",
+    "mysql": lambda database: mariadb.shared().url(database),
+}
+"""Name -> where an empty database of that name is."""
+
+BACK_ENDS = [*URLS, *(pytest.param(name, marks=pytest.mark.slow) for name in SERVERS)]
 
 
-@pytest.fixture(params=URLS)
+@pytest.fixture(params=BACK_ENDS)
 async def bare_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """A store without any channel."""
     async with opened(request.param, tmp_path) as store:
@@ -32,12 +41,19 @@ async def bare_store(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIte
 
 @asynccontextmanager
 async def opened(name: str, folder: Path) -> AsyncIterator[Store]:
-    """One of URLS; behind a socket there is the process that owns the file."""
+    """One of URLS, or of SERVERS; behind a socket there is the process that owns the file."""
     async with AsyncExitStack() as stack:
         if name == "unix":
             await stack.enter_async_context(owner_of(folder))
-        url = URLS[name].format(folder=folder)
+        url = URLS[name].format(folder=folder) if name in URLS else emptied(name, folder)
         yield await stack.enter_async_context(open_backend(url, STORES, setting="store_url"))
+
+
+def emptied(name: str, folder: Path) -> str:
+    """The URL of a database without a log; a second store of one test has another one than the first."""
+    database = "target" if folder.name == "target" else "postgres"
+    (mariadb if name == "mysql" else postgres).shared().emptied(database)
+    return SERVERS[name](database)
 
 
 @asynccontextmanager

@@ -25,11 +25,11 @@ from catalyst_signals.events import NO_HASH, Extent, Kept, Known, Part, wrong_wi
 from catalyst_signals.stores import Store
 from catalyst_signals.verify import verify
 
-from .conftest import URLS, opened
+from .conftest import BACK_ENDS, opened
 from .test_stores import NASTY_IDS, all_of, batch, draft, drafts, put, refusal, seqs
 
 
-@pytest.fixture(params=URLS)
+@pytest.fixture(params=BACK_ENDS)
 async def target(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Store]:
     """An empty store that takes over what another has."""
     (tmp_path / "target").mkdir()

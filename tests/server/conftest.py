@@ -12,7 +12,7 @@ from tests.running import RunningServer
 
 @pytest.fixture(scope="package", params=["uvloop", pytest.param("asyncio", marks=pytest.mark.slow)])
 def server(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
-    """Shared, on either event loop: tests use ids, keys and channels of their own."""
+    """Shared, on either event loop: tests use ids, keys and channels of their own, and come by the hundred."""
     folder: Path = tmp_path_factory.mktemp(f"server-{request.param}")
-    with RunningServer(folder, position_s=1, event_loop=request.param) as running:
+    with RunningServer(folder, position_s=1, event_loop=request.param, key_connect_rate=0) as running:
         yield running

@@ -105,7 +105,7 @@ class ServerProcess(Process):
         follower = WatchedFollower(world, store, self.broker, the_hub, poll_s=poll_s, reader=reader)
         await _until_it_works(follower.__aenter__)
         publisher = WatchedPublisher(world, store, follower, self.broker, queue_max=rng.choice((8, 10_000)))
-        state: Any = SimpleNamespace(channels=world.channels, watch=_nobody, watch_filters=_nobody)
+        state: Any = SimpleNamespace(channels=world.channels, keys={}, watch=_nobody, watch_filters=_nobody)
         keys: Any = None
         self.node = ServerNode(_settings(world, self.name), store, the_hub, follower, publisher, state, keys)
         expirer = Expirer(store, follower.reader, self.node.changes, publisher)
@@ -262,4 +262,6 @@ def _settings(world: World, name: str) -> Any:
         drain_s=30.0,
         node=name, position_s=2, message_bytes=65536, publishes_in_flight=3, auth_s=5, silent_s=8, stall_s=3,
         trust_s=world.trust_s, poll_s=0.5, ingest_rate=1, ingest_burst=1,
+        cache_url="memory:", address_connections=0, trusted_proxies=[], key_connect_rate=0, key_publish_rate=0,
+        user_subscribe_rate=0, user_replay_rate=0,
     )  # fmt: skip

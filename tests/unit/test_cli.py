@@ -167,7 +167,7 @@ def test_every_command_has_help_with_an_example_and_speaks_json() -> None:
     found = dict(every_command(get_command(cli.app)))
     assert " ".join(sorted({path[0] for path in found})) == (
         "backup cancel channels demo erase export filters history import ingest keys listen publish restore serve "
-        "status update users verify"
+        "status transfer update users verify"
     )
     for path, command in found.items():
         assert command.help and f"catalyst {' '.join(path)}" in command.epilog, path

@@ -12,7 +12,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from catalyst_signals import rehearse as rehearsal
-from catalyst_signals.errors import Overloaded, UnknownChannel
+from catalyst_signals.caches.memory import MemoryCache
+from catalyst_signals.errors import Overloaded, Unavailable, UnknownChannel
 from catalyst_signals.events import Batch, Draft, Event, Frame, hash_of_draft, seal
 from catalyst_signals.filters import EVERYTHING, Filter, parse
 from catalyst_signals.hub import Hub
@@ -152,6 +153,75 @@ async def test_few_run_at_once_and_others_have_their_turn_between() -> None:
         turns_had += 1
     assert turns_had >= 3 and all(task.result()["matched"] == 3000 for task in running)
     assert (await rehearsals.run("main", EVERYTHING))["matched"] == 3000
+
+
+class Counted(MemoryCache):
+    """A cache that says how often it was asked and told, and that can be away."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found = self.kept = 0
+        self.away = False
+
+    async def get(self, key: str) -> bytes | None:
+        """Cache.get"""
+        if self.away:
+            raise Unavailable
+        value = await super().get(key)
+        self.found += value is not None
+        return value
+
+    async def set(self, key: str, value: bytes, ttl_s: float) -> None:
+        """Cache.set"""
+        if self.away:
+            raise Unavailable
+        self.kept += 1
+        await super().set(key, value, ttl_s)
+
+
+async def test_an_answer_is_given_again_to_who_asks_the_same_of_the_same_head() -> None:
+    """By any process that shares the cache, and to nobody who may see something else."""
+    store, cache = await signals(*({"symbol": s} for s in ("ACME", "OTHER") * 5)), Counted()
+    one, two = (Rehearsals(store, TrustedReader(store), cache) for _ in range(2))
+    acme, rest = parse("symbol = ACME"), parse("not symbol = ACME")
+    told = await one.run("main", acme, against=rest)
+    assert await two.run("main", acme, against=rest) == told and (cache.found, cache.kept) == (1, 1)
+    for other in (
+        two.run("main", rest, against=acme), two.run("main", acme), two.run("main", acme, against=rest, after=3),
+        two.run("main", acme, against=rest, within=acme), two.run("main", acme, against=rest, as_of=1),
+    ):  # fmt: skip
+        await other
+    assert (cache.found, cache.kept) == (1, 6)
+    another = signal_draft({"symbol": "ACME", "action": "BUY"}, subject="s")[0]
+    await store.append([Batch(channel="main", subject="s", drafts=[another])])
+    assert (await two.run("main", acme, against=rest))["matched"] == told["matched"] + 1
+    await store.drop("main", 2)
+    assert (await two.run("main", acme, against=rest))["of"] == told["of"] - 1
+    assert cache.found == 1
+
+
+async def test_the_cache_has_no_word_of_a_signal_and_an_erased_one_is_not_shown_again() -> None:
+    """Erasing reaches what is kept here and there only if it is not there."""
+    store, cache = await signals(*({"id": f"s{n}", "text": "SECRET"} for n in range(3))), Counted()
+    rehearsals = Rehearsals(store, TrustedReader(store), cache)
+    assert b"SECRET" in bytes((await rehearsals.run("main", EVERYTHING))["examples"][0])
+    assert not any(b"SECRET" in value for _, value in cache._values.values())
+    await store.erase("main", 3)
+    shown = (await rehearsals.run("main", EVERYTHING))["examples"]
+    assert cache.found == 1 and [json.loads(bytes(each))["seq"] for each in shown] == [2, 1]
+
+
+async def test_a_cache_that_is_away_or_has_rubbish_costs_time_only() -> None:
+    """Nobody relies on it."""
+    store, cache = await signals({}, {}), Counted()
+    rehearsals = Rehearsals(store, TrustedReader(store), cache)
+    cache.away = True
+    assert (await rehearsals.run("main", EVERYTHING))["matched"] == 2
+    cache.away = False
+    await rehearsals.run("main", EVERYTHING)
+    for key in cache._values:
+        await cache.set(key, b"rubbish", 60)
+    assert (await rehearsals.run("main", EVERYTHING))["matched"] == 2
 
 
 async def test_retention_may_go_by_meanwhile() -> None:

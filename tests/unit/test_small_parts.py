@@ -1,4 +1,4 @@
-"""The small parts: rate limits, the fold of the system channel, URLs, the memory broker, the log's form."""
+"""The small parts: the fold of the system channel, URLs, the memory broker, the log's form."""
 
 from __future__ import annotations
 
@@ -6,39 +6,17 @@ import asyncio
 import logging
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from catalyst_signals.brokers import BROKERS
 from catalyst_signals.brokers.memory import MemoryBroker
 from catalyst_signals.errors import Misconfigured, MissingDriver
 from catalyst_signals.events import Batch, Frame
-from catalyst_signals.limits import Limiter
 from catalyst_signals.projections import Snapshot, SystemState, from_bytes, system_draft
 from catalyst_signals.server.logs import Lines
 from catalyst_signals.stores import STORES
 from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.urls import open_backend, without_password
 from catalyst_signals.wire import frame_of
-
-
-@given(st.lists(st.floats(0, 5), max_size=200))
-def test_a_limiter_never_lets_more_through_than_it_says(gaps: list[float]) -> None:
-    """`burst` at once and `rate` a second, over any stretch of time; and a refusal's wait is enough."""
-    limiter, now_s = Limiter(2, 5), 0.0
-    for passed, gap in enumerate(gaps, 1):
-        now_s += gap
-        wait_s = limiter.take("key", now_s)
-        if wait_s:
-            now_s += wait_s
-            assert limiter.take("key", now_s + 1e-6) == 0
-        assert passed <= 5 + 2 * now_s + 1
-
-
-def test_keys_are_limited_each_by_itself() -> None:
-    """One wild sender costs the others nothing."""
-    limiter = Limiter(1, 1)
-    assert limiter.take("a", 0.0) == 0 and limiter.take("a", 0.0) > 0 and limiter.take("b", 0.0) == 0
 
 
 async def log_of(count: int) -> MemoryStore:
@@ -102,6 +80,8 @@ def test_a_wrong_url_says_what_there_is() -> None:
     with pytest.raises(MissingDriver, match=r"catalyst-signals\[kafka\]"):
         open_backend("kafka://x", {"kafka": "catalyst_signals.brokers.not_there:X"}, setting="broker_url")
     assert without_password("redis://me:secret@host/1") == "redis://me:***@host/1"
+    assert without_password("postgresql://me:se/c#r?et@host/db") == "postgresql://me:***@host/db", "mistyped"
+    assert without_password("sqlite:////var/lib/catalyst.db") == "sqlite:////var/lib/catalyst.db"
 
 
 async def test_the_memory_broker_hands_frames_to_every_listener() -> None:
@@ -125,6 +105,13 @@ async def test_the_memory_broker_hands_frames_to_every_listener() -> None:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
     assert sorted(got) == [0, 0, 1, 1, 2, 2]
+
+
+@pytest.mark.parametrize("scheme", ["redis", "rediss", "redis+cluster", "rediss+pubsub"])
+def test_a_missing_driver_names_the_extra_that_brings_it(scheme: str) -> None:
+    """However the service is run, and with TLS or without: there is one extra for all of it."""
+    with pytest.raises(MissingDriver, match=r"catalyst-signals\[redis\]"):
+        open_backend(f"{scheme}://host", {scheme: "no_such_module:Class"}, setting="cache_url")
 
 
 def test_a_log_line_shows_its_fields_and_no_key() -> None:

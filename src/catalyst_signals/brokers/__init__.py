@@ -13,6 +13,9 @@ from catalyst_signals.events import Frame
 BROKERS = {
     "memory": "catalyst_signals.brokers.memory:MemoryBroker",
     "unix": "catalyst_signals.brokers.unix:UnixBroker",
+    "redis+pubsub": "catalyst_signals.brokers.redis_pubsub:RedisPubSubBroker",
+    "rediss+pubsub": "catalyst_signals.brokers.redis_pubsub:RedisPubSubBroker",
+    "redis+pubsub+sentinel": "catalyst_signals.brokers.redis_pubsub:RedisPubSubBroker",
 }
 """Scheme of `broker_url` -> back-end."""
 
@@ -28,4 +31,4 @@ class Broker(Protocol):
         """
 
     def listen(self) -> AsyncGenerator[Frame]:
-        """Frames offered by anyone, our own included, for ever; ends only with the broker."""
+        """Frames offered by anyone, our own too if the broker says them back, for ever; ends only with the broker."""

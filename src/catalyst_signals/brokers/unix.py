@@ -1,27 +1,22 @@
 """The broker of several processes of one machine: hints go over a Unix socket that one of them has open (peers.py).
 
-Owns: frames as bytes, and what was heard and not yet taken. Law: a hint is passed on as the bytes it came in, one write
+Owns: what was heard and not yet taken. Law: a hint is passed on as the bytes it came in, one write
 a peer and batch; who is behind loses some, and nobody waits for it. Our own hints do not come back.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Sequence
 from contextlib import aclosing
 from typing import Self
 
-import msgspec
-
+from catalyst_signals.brokers.hints import heard, told
 from catalyst_signals.errors import Unavailable
 from catalyst_signals.events import Frame
 from catalyst_signals.peers import BEHIND_BYTES_MAX, Link, Relay, pack, path_of, reachable
 
 BATCHES_MAX = 1000  # Heard and not yet taken by a listener.
-HINT_BYTES_MAX = 1 << 20  # Of one message; a frame beyond it is found by the poll.
-
-_Told = tuple[str, str, int, str, str, bytes, int]
-_frames = msgspec.msgpack.Decoder(list[_Told]).decode
 
 
 class _Ears:
@@ -49,8 +44,8 @@ class _Ears:
         self._queues.add(queue)
         try:
             while (message := await queue.get()) is not None:
-                for told in _frames(message):
-                    yield Frame(*told)
+                for frame in heard(message):
+                    yield frame
             raise Unavailable("the process that passes on the hints went away")
         finally:
             self._queues.discard(queue)
@@ -77,10 +72,10 @@ class UnixBroker:
 
     async def publish(self, frames: Sequence[Frame]) -> None:
         """Broker.publish"""
-        for packed in _packed(frames):
+        for hints in told(frames):
             if self._link.behind_bytes > BEHIND_BYTES_MAX:
                 raise Unavailable("the process that passes on the hints does not take them")
-            self._link.say(packed)
+            self._link.say(pack(hints))
 
     async def listen(self) -> AsyncGenerator[Frame]:
         """Broker.listen
@@ -110,26 +105,9 @@ class UnixExchange:
 
     async def publish(self, frames: Sequence[Frame]) -> None:
         """Broker.publish"""
-        for packed in _packed(frames):
-            self.relay.say(packed)
+        for hints in told(frames):
+            self.relay.say(pack(hints))
 
     def listen(self) -> AsyncGenerator[Frame]:
         """Broker.listen"""
         return self._ears.listen()
-
-
-def _packed(frames: Sequence[Frame]) -> Iterator[bytes]:
-    """The frames in as few messages as they need."""
-    told: list[_Told] = []
-    room = HINT_BYTES_MAX
-    for frame in frames:
-        size = len(frame.ws)
-        if size > HINT_BYTES_MAX:
-            continue
-        if size > room:
-            yield pack(told)
-            told, room = [], HINT_BYTES_MAX
-        told.append((frame.channel, frame.epoch, frame.seq, frame.prev8, frame.hash8, frame.ws, frame.head_bytes))
-        room -= size
-    if told:
-        yield pack(told)

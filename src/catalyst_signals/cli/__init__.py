@@ -27,6 +27,7 @@ from catalyst_signals.cli import (
     history,
     ingest,
     keys,
+    moving,
     publish,
     safety,
     serve,
@@ -80,7 +81,8 @@ def _everywhere(
 
 
 for group in (
-    demo, serve, publish, changes, signals, history, filters, keys, channels, ingest, store, safety, transfer, status,
+    demo, serve, publish, changes, signals, history, filters, keys, channels, ingest, store, safety, transfer, moving,
+    status,
 ):  # fmt: skip
     group.add_to(app)
 

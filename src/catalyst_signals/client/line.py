@@ -8,17 +8,17 @@ not come back at once.
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from catalyst_signals.backoff import Backoff
 from catalyst_signals.client.absence import CaughtUp
 from catalyst_signals.client.cursor import Gap
 from catalyst_signals.client.link import Dropped, Link
 from catalyst_signals.errors import CatalystError
 
-BACKOFF_S = (0.2, 5.0)  # Ceiling of the first wait and of any wait; each is uniform below its ceiling ("full jitter").
+BACKOFF_S = (0.2, 5.0)  # Ceiling of the first wait and of any wait.
 
 State = Literal["connecting", "live", "reconnecting", "closed"]
 
@@ -98,7 +98,7 @@ class Line:
         self._hooks = hooks
         self._dropped: Dropped | None = None
         self._closed = False
-        self.tries = 0  # Since there was progress; whoever sees progress sets it to 0.
+        self.again = Backoff(*BACKOFF_S)  # Whoever sees progress sets its `tries` to 0.
         self.link: Link | None = None
 
     async def open(self) -> None:
@@ -110,7 +110,7 @@ class Line:
         while self.link is None and not self._closed:
             if self._dropped is not None:
                 wait_s = self._dropped.wait_s
-                await asyncio.sleep(self.backoff_s() if wait_s is None else wait_s)
+                await asyncio.sleep(self.again.next_s() if wait_s is None else wait_s)
             try:
                 await self._try()
             except Dropped as dropped:
@@ -135,13 +135,6 @@ class Line:
             link.abort("closed")
         else:
             self.link = link
-
-    def backoff_s(self) -> float:
-        """How long to wait before the next try; the ceiling doubles with each, until there is progress."""
-        first, most = BACKOFF_S
-        ceiling = min(most, first * 2 ** min(self.tries, 16))
-        self.tries += 1
-        return random.uniform(0, ceiling)
 
     def lose(self, dropped: Dropped) -> None:
         """The link is gone, or not to be trusted any more."""

@@ -189,7 +189,7 @@ class Publisher:
         if message["type"] == "error" and message.get("retry") is True:
             self._put_back(ask, message)
             return
-        self._line.tries = 0
+        self._line.again.tries = 0
         ask.answer = from_dict(message) if message["type"] == "error" else receipt_of(message, ask.channel, ask.id_by)
         wake = self._sleepers.get(ask.number)
         if wake is not None and not wake.done():
@@ -198,7 +198,7 @@ class Publisher:
     def _put_back(self, ask: Ask, message: dict[str, Any]) -> None:
         """The server has too much to do: nobody of us sends for a while."""
         ask.setback = from_dict(message)
-        wait_s = max(float(message.get("retry_after_s", 0.0)), self._line.backoff_s())
+        wait_s = max(float(message.get("retry_after_s", 0.0)), self._line.again.next_s())
         self._paused_until_s = asyncio.get_running_loop().time() + wait_s
         heappush(self._waiting, ask)
 

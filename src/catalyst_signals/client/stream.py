@@ -296,7 +296,7 @@ class Stream(Generic[T]):
         seq = message.get("seq")
         if type(seq) is not int or "." not in message.get("type", "") or message.get("channel") != self.channel:
             return None  # A kind of message that is newer than this client.
-        self._line.tries = 0
+        self._line.again.tries = 0
         stats = self._hooks.stats
         stats.received += 1
         if not self._cursor.admit(seq, message.get("hash", "")):
@@ -316,7 +316,7 @@ class Stream(Generic[T]):
             return
         through, sent = message["complete_through"], message.get("sent")
         if self._cursor.reached(message["epoch"], through, message.get("hash", ""), sent):
-            self._line.tries = 0
+            self._line.again.tries = 0
             self._count_held(message.get("held") or {})
         else:
             self._distrust(through, sent)
@@ -358,7 +358,7 @@ class Stream(Generic[T]):
 
     def _on_live(self, message: dict[str, Any]) -> None:
         if message.get("channel") == self.channel:
-            self._line.tries = 0
+            self._line.again.tries = 0
             self._ended = self._ended or self._wish.ends_at_head
             self._hooks.now("live")
             absence, self._absence = self._absence, None

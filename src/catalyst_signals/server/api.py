@@ -19,6 +19,7 @@ from catalyst_signals.errors import (
     InvalidJson,
     InvalidRequest,
     RangeUntrusted,
+    StoreUnavailable,
     TooLarge,
     UnknownChannel,
 )
@@ -37,6 +38,7 @@ router = APIRouter(prefix="/v1")
 
 HISTORY_MAX = 10_000  # Events in one answer.
 SCAN_MAX = 50_000  # Events looked at for one answer: about a third of a second of this process, a page at a time.
+PAGE_S = 10.0  # For a page to come from the store; it is asked until it answers.
 ANSWER_BYTES_MAX = 4 << 20  # Of events in one answer; ask again after `complete_through`.
 NDJSON = ("ndjson", "jsonl", "json-lines", "json-seq")
 
@@ -137,7 +139,9 @@ async def history(
         raise InvalidRequest(f"`limit` is 1 to {HISTORY_MAX}", field="limit", got=limit, allowed=f"1-{HISTORY_MAX}")
     wanted = node.filter_for(principal, filter)
     seq, _, _ = await node.place_to_resume(tape, after=after, epoch=epoch or None, hash8=None)
+    await node.limits.rows.spend_many(principal.subject, 1)
     found, through = await _scan(node, tape, seq, limit, wanted)
+    node.limits.rows.owe(principal.subject, through - seq - 1)
     head = tape.done
     body = b'{"events":[%s],"complete_through":%d,"head":%d,"epoch":"%s"}' % (
         b",".join(frame.text for frame in found), through, head, tape.epoch.encode(),
@@ -152,7 +156,10 @@ async def _scan(node: Node, tape: Tape, after: int, limit: int, wanted: Filter) 
     looked = size = 0
     while after < tape.done and looked < SCAN_MAX:
         try:
-            page = await node.hub.pager.page(tape, after)
+            async with asyncio.timeout(PAGE_S):
+                page = await node.hub.pager.page(tape, after)
+        except TimeoutError:
+            raise StoreUnavailable(retry_after_s=1) from None
         except RangeUntrusted:
             if looked:
                 return found, after  # What comes before is as it was; who asks again is told what is not.

@@ -25,6 +25,7 @@ from fastapi import FastAPI
 
 from catalyst_signals.auth import ADMIN_CHANNELS, SCOPES
 from catalyst_signals.auth.api_keys import ApiKeys, new_key
+from catalyst_signals.caches import CACHES, Cache
 from catalyst_signals.errors import CatalystError, Conflict, Misconfigured
 from catalyst_signals.events import Batch, Frame, iso, now_us
 from catalyst_signals.expiry import Expirer
@@ -32,17 +33,42 @@ from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
 from catalyst_signals.pager import Fetch
 from catalyst_signals.projections import BUILT_IN, Key, Snapshot, SystemState, from_bytes, system_draft
-from catalyst_signals.publish import Publisher
-from catalyst_signals.server import admin, api, erasing, filters, house, inbox, logs, sse, status, versions
+from catalyst_signals.publish import Appends, Publisher
+from catalyst_signals.server import (
+    admin,
+    api,
+    erasing,
+    filters,
+    house,
+    inbox,
+    logs,
+    readiness,
+    sse,
+    status,
+    telemetry,
+    transferring,
+    versions,
+)
 from catalyst_signals.server.door import door
 from catalyst_signals.server.doorway import Doorway
+from catalyst_signals.server.guarding import (
+    Breakers,
+    GuardedAppends,
+    GuardedBroker,
+    GuardedCache,
+    GuardedStore,
+    look_for_ever,
+)
+from catalyst_signals.server.measuring import numbers
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.protocol import HttpProtocol, SocketProtocol
 from catalyst_signals.server.requests import install_error_handlers
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.server.sharing import Place, open_parts
+from catalyst_signals.server.telemetry import NO_TRACES, Telemetry
 from catalyst_signals.stores import Store
 from catalyst_signals.trust import Reader
+from catalyst_signals.urls import open_backend
 from catalyst_signals.vital import vital
 from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
 
@@ -61,8 +87,16 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         Misconfigured: a setting cannot work; says which and what does.
     """
     async with AsyncExitStack() as stack:
+        breakers = Breakers()
+        bare: Cache = await stack.enter_async_context(open_backend(settings.cache_url, CACHES, setting="cache_url"))
+        cache = GuardedCache(bare, breakers.cache)
         parts = await open_parts(stack, settings, place)
-        store, broker = parts.store, parts.broker
+        store, broker = GuardedStore(parts.store, breakers), GuardedBroker(parts.broker, breakers.broker)
+
+        def check_there() -> None:
+            parts.check_there()
+            breakers.check_writes()
+
         for channel in BUILT_IN:
             await store.append([Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[])])
         reader = Reader(store)
@@ -73,20 +107,29 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         follower.fold(SYSTEM_CHANNEL, state.fold)
         await stack.enter_async_context(follower)
         await follower.caught_up(SYSTEM_CHANNEL)
+        traces = Telemetry(settings) if settings.otlp_endpoint else None
+        own = parts.appends is parts.store
+        appends: Appends = store if own else GuardedAppends(parts.appends, breakers.writes)
+        appends = traces.traced(appends) if traces is not None else appends
         publisher = await stack.enter_async_context(
-            Publisher(parts.appends, follower, broker, queue_max=settings.queue_max, check_there=parts.check_there)
+            Publisher(appends, follower, broker, queue_max=settings.queue_max, check_there=check_there)
         )
         node = Node(
-            settings, store, hub, follower, publisher, state, ApiKeys(state.keys), siblings=parts.siblings
+            settings, store, hub, follower, publisher, state, ApiKeys(state.keys), siblings=parts.siblings, cache=cache,
+            breakers=breakers,
         )  # fmt: skip
         for channel in state.channels:
             await node.open_channel(channel)
         node.first_key = await _bootstrap(node)
         follower.fold(None, node.skews.fold)
         erasing.watch(node)
-        works = [house.tick_for_ever(node)]
+        works = [house.tick_for_ever(node), look_for_ever(cache, broker)]
         if parts.siblings is not None:
             works.append(parts.siblings.run(node))
+        if traces is not None:
+            node.telemetry = traces
+            works.append(traces.run(lambda: numbers(node)))
+            stack.push_async_callback(lambda: traces.close(numbers(node)))
         expirers = [_keep_house(node, works)] if parts.keeps_house else []
         tasks = [vital(work) for work in works]
         stack.push_async_callback(_end, tasks)
@@ -157,13 +200,14 @@ async def _end(tasks: list[asyncio.Task[None]]) -> None:
 def build_app(node: Node) -> FastAPI:
     """The HTTP face of a node."""
     app = FastAPI(
+        telemetry=node.telemetry.of_http if node.telemetry is not None else NO_TRACES,
         redirect_slashes=False,  # A redirected webhook is a lost one, and its path holds a secret.
-        title="Catalyst", version=status.version(),
+        title="Catalyst", version=readiness.version(),
         description="Trading signals: numbered, kept, filtered, delivered exactly once and in order.",
     )  # fmt: skip
     app.state.node = node
     install_error_handlers(app)
-    for part in (api, filters, versions, erasing, admin, sse, inbox, status):
+    for part in (api, filters, versions, erasing, admin, transferring, sse, inbox, status):
         app.include_router(part.router)
     return app
 
@@ -243,6 +287,8 @@ def _last_words(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> Non
     loop.default_exception_handler(context)
     if context.get("vital"):
         log.critical("a vital part failed, the process ends")
+        logs.flush()
+        telemetry.flush()
         os._exit(70)
 
 
@@ -283,7 +329,8 @@ def _uvicorn(node: Node) -> uvicorn.Config:
 
 def run(settings: Settings, place: Place | None = None) -> None:
     """`catalyst serve`: the event loop, the log, and the server on it."""
-    logs.install(settings.log_level, settings.node if place is not None else "")
+    logs.install(settings, place.number if place is not None else None)
+    telemetry.tell_sentry(settings)
     if settings.event_loop == "asyncio" or (settings.event_loop == "auto" and find_spec("uvloop") is None):
         asyncio.run(serve(settings, place))  # uvloop is not on every platform; the same tests pass on both.
         return

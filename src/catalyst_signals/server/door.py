@@ -1,7 +1,8 @@
 """Where connections come in: a WebSocket goes straight to its endpoint, everything else through FastAPI.
 
-Owns: that one decision. It is here because the way through FastAPI's layers is half of what a handshake costs, and
-everybody comes back at once when a server was away.
+Owns: that one decision, and that whoever comes with a key that is not known here yet is not turned away for that. It
+is here because the way through FastAPI's layers is half of what a handshake costs, and everybody comes back at once
+when a server was away.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, WebSocket
 from starlette.types import Receive, Scope, Send
 
-from catalyst_signals.server.stream import stream
+from catalyst_signals.server.handshake import stream
+from catalyst_signals.server.naming import named
+from catalyst_signals.server.node import Node
 
 PATH = "/v1/ws"
 
@@ -20,6 +23,11 @@ def door(app: FastAPI) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
     """The ASGI application that Uvicorn is given."""
 
     async def enter(scope: Scope, receive: Receive, send: Send) -> None:
+        send = named(scope, send)
+        node: Node = app.state.node
+        for name, value in scope.get("headers", ()):
+            if name == b"authorization":
+                await node.newcomers.look_for(value.decode("latin-1").removeprefix("Bearer "))
         if scope["type"] == "websocket" and scope["path"] == PATH:
             scope["app"] = app
             await stream(WebSocket(scope, receive, send))

@@ -66,4 +66,4 @@ async def _erase(request: Request, channel: str, seqs: list[int]) -> None:
     await node.administer(principal_of(request, "admin"), ERASED, {"channel": channel, "seqs": seqs})
     if left is not None:
         raise left
-    await node.publisher.submit([])  # What was under way with the old words in it is stored now, and can be found.
+    await node.publisher.settled()  # What was under way with the old words in it is stored now, and can be found.

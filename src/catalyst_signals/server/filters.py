@@ -7,14 +7,13 @@ Law: what the entitlement of a key hides is not there: no answer differs from th
 
 from __future__ import annotations
 
-import asyncio
 from typing import Any
 
 import msgspec
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth import Principal
-from catalyst_signals.errors import InvalidName, InvalidRequest, NotFound, PositionTooOld, RateLimited, TooLarge
+from catalyst_signals.errors import InvalidName, InvalidRequest, NotFound, PositionTooOld, TooLarge
 from catalyst_signals.events import Frame
 from catalyst_signals.explain import explain
 from catalyst_signals.filters import EVERYTHING, Filter, parse
@@ -23,7 +22,7 @@ from catalyst_signals.projections import FILTER_NAME, SAVED_FILTERS_MAX
 from catalyst_signals.server.node import Node, is_open
 from catalyst_signals.server.requests import json_of, json_response, node_of, principal_of
 from catalyst_signals.tape import HOLDS_MAX, Subscriber
-from catalyst_signals.wire import frame_of
+from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
 
 router = APIRouter(prefix="/v1/filters", tags=["filters"])
 
@@ -168,6 +167,7 @@ async def rehearse_filter(request: Request) -> Response:
         against=against,
         within=principal.filter or EVERYTHING,
         after=body.after,
+        as_of=node.hub.tapes[SYSTEM_CHANNEL].tip,
     )
     return json_response(told)
 
@@ -240,7 +240,5 @@ def _check_use(node: Node, principal: Principal, name: str, filter: Filter) -> N
 
 
 async def _change(node: Node, principal: Principal, type: str, data: dict[str, str]) -> None:
-    wait_s = node.saving_limit.take(principal.subject, asyncio.get_running_loop().time())
-    if wait_s:
-        raise RateLimited("filters are saved too often; each time is kept for ever", retry_after_s=wait_s)
+    node.limits.saves.spend(principal.subject)
     await node.administer(principal, type, {"user": principal.subject, **data})

@@ -6,14 +6,13 @@ means is an adapter's business (ingest/). The path holds a secret, so no path of
 
 from __future__ import annotations
 
-import asyncio
 from typing import NamedTuple
 
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth.api_keys import hash_secret
 from catalyst_signals.changes import Author
-from catalyst_signals.errors import InvalidRequest, NotFound, RateLimited, TooLarge
+from catalyst_signals.errors import InvalidRequest, NotFound, TooLarge
 from catalyst_signals.events import Batch, Draft, now_us
 from catalyst_signals.ingest import id_of_body, read, received_draft
 from catalyst_signals.projections import Source
@@ -33,10 +32,8 @@ async def receive(adapter: str, secret: str, request: Request) -> Response:
     node.check_open()
     if "dry_run" in request.query_params:
         raise NotFound("`dry_run` is not known to this server yet; without it this would publish", field="dry_run")
-    source = _source_for(node, adapter, secret)
-    wait_s = node.ingest_limit.take(source.id, asyncio.get_running_loop().time())
-    if wait_s:
-        raise RateLimited("too many webhooks for this secret", retry_after_s=wait_s)
+    source = await _source_for(node, adapter, secret)
+    node.limits.webhooks.spend(source.id)
     body = Body(adapter, await body_of(request), request.headers.get("content-type", ""))
     try:
         return await _take(node, source, body)
@@ -76,9 +73,12 @@ def _raw(source: Source, draft: Draft) -> Batch:
     return Batch(channel="ingest", subject=source.subject, drafts=[draft])
 
 
-def _source_for(node: Node, adapter: str, secret: str) -> Source:
+async def _source_for(node: Node, adapter: str, secret: str) -> Source:
     """The source of a secret; a wrong adapter and a wrong secret look the same from outside."""
-    source = node.state.source_of(hash_secret(secret))
+    hashed = hash_secret(secret)
+    if node.state.source_of(hashed) is None:
+        await node.newcomers.look()
+    source = node.state.source_of(hashed)
     if source is None or source.adapter != adapter:
         raise NotFound("nothing comes in at this address; `catalyst ingest list` shows what does")
     return source

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from catalyst_signals.auth import ADMIN_CHANNELS, Principal
 from catalyst_signals.auth.api_keys import ApiKeys
+from catalyst_signals.caches import Cache
+from catalyst_signals.caches.memory import MemoryCache
 from catalyst_signals.changes import Author, Changes
 from catalyst_signals.errors import (
     Draining,
@@ -29,11 +32,13 @@ from catalyst_signals.events import Batch, Draft, Stored, check_channel_name, is
 from catalyst_signals.filters import EVERYTHING, Filter, parse
 from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
-from catalyst_signals.limits import Limiter
 from catalyst_signals.projections import FILTER_NAME, SystemState, key_is_good, system_draft
 from catalyst_signals.publish import Publisher
 from catalyst_signals.rehearse import Rehearsals
 from catalyst_signals.retention import Swept
+from catalyst_signals.server.guarding import Breakers
+from catalyst_signals.server.limits import Limits
+from catalyst_signals.server.newcomers import Newcomers
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.session import Standing, resume
 from catalyst_signals.signals import check_not_expired
@@ -45,10 +50,10 @@ from catalyst_signals.wire import PROTOCOL, SYSTEM_CHANNEL, decode
 if TYPE_CHECKING:
     from catalyst_signals.server.siblings import Siblings
     from catalyst_signals.server.stream import Connection
+    from catalyst_signals.server.telemetry import Telemetry
 
 
 OPEN_FILTERS_MAX = 64  # Of one user, in this process: each is asked for every event.
-SAVES_PER_S, SAVES_AT_ONCE = 1, 200  # Of one user's filters: each is an event that `system` keeps for ever.
 
 
 @dataclass
@@ -69,14 +74,19 @@ class Node:
     streams: int = 0
     swept: dict[str, Swept] = field(default_factory=dict)  # How retention found each channel.
     skews: Skews = field(default_factory=Skews)
+    refusals: Counter[str] = field(default_factory=Counter)  # By the error's name.
+    closed: Counter[str] = field(default_factory=Counter)  # WebSockets that were closed from here, by reason.
+    telemetry: Telemetry | None = None
     siblings: Siblings | None = None  # The other processes on this port, if there are any.
+    cache: Cache = field(default_factory=MemoryCache)
+    breakers: Breakers = field(default_factory=Breakers)
     started_s: float = field(default_factory=time.monotonic)
 
     def __post_init__(self) -> None:
-        self.ingest_limit = Limiter(self.settings.ingest_rate, self.settings.ingest_burst)
+        self.limits = Limits(self.settings, self.cache, self.siblings.of if self.siblings is not None else 1)
+        self.newcomers = Newcomers(self.state.keys, self.follower)
         self.changes = Changes(self.store, self.publisher)
-        self.rehearsals = Rehearsals(self.store, self.follower.reader)
-        self.saving_limit = Limiter(SAVES_PER_S, SAVES_AT_ONCE)
+        self.rehearsals = Rehearsals(self.store, self.follower.reader, self.cache)
         self.state.watch(self._key_changed)
         self.state.watch_filters(self._filter_changed)
 
@@ -273,11 +283,13 @@ class Node:
     # -- doing --------------------------------------------------------------------------------------------------
 
     def may_publish(self, principal: Principal, channel: str) -> None:
-        """Pass, or raise why this key may not publish here."""
+        """Pass, or raise why this key may not publish here now; each time counts as one publish."""
         principal.require("publish")
         self.tape(principal, channel)
         if channel in ADMIN_CHANNELS:
             raise Forbidden(f"`{channel}` is written by the server alone", field="channel", got=channel)
+        self.limits.publishes.spend(principal.key_id)
+        self.publisher.check_room(principal.subject)
 
     async def check_fresh(self, channel: str, drafts: Sequence[Draft]) -> None:
         """Refuse what is expired already, unless it is a retry of something known, which is answered first.

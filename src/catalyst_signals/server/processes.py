@@ -52,7 +52,11 @@ def run(settings: Settings) -> None:
         from catalyst_signals.server import app
 
         return app.run(settings)
-    logs.install(settings.log_level, f"{settings.node} (parent)")
+    logs.install(settings, 0)
+    if settings.sentry_dsn:
+        from catalyst_signals.server import telemetry
+
+        telemetry.tell_sentry(settings)
     if not hasattr(socket, "SO_REUSEPORT") or not hasattr(socket, "AF_UNIX"):
         raise Misconfigured("this system cannot share a port between processes", field="processes", got=count)
     return asyncio.run(_supervise(settings, count))

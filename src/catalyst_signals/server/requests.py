@@ -6,6 +6,7 @@ Owns: reading credentials and bodies with their limits, turning our errors into 
 from __future__ import annotations
 
 import asyncio
+from math import ceil
 from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
@@ -16,6 +17,7 @@ from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
 
+from catalyst_signals.about import also
 from catalyst_signals.auth import Principal
 from catalyst_signals.errors import (
     CatalystError,
@@ -48,6 +50,7 @@ def principal_of(request: HTTPConnection, scope: str) -> Principal:
     """
     check_origin(request, node_of(request).settings.allowed_origins)
     principal = node_of(request).authenticate(bearer(request))
+    also(key_id=principal.key_id)
     principal.require(scope)
     return principal
 
@@ -148,7 +151,7 @@ def error_response(error: CatalystError) -> Response:
     """A refusal, with `Retry-After` when it knows."""
     headers = {"WWW-Authenticate": "Bearer"} if error.status == 401 else {}
     if "retry_after_s" in error.extra:
-        headers["Retry-After"] = str(max(1, round(error.extra["retry_after_s"])))
+        headers["Retry-After"] = str(max(1, ceil(error.extra["retry_after_s"])))
     return JSONResponse(error.as_dict(), error.status, headers)
 
 
@@ -157,6 +160,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def ours(request: Request, error: Exception) -> Response:
         assert isinstance(error, CatalystError)
+        node_of(request).refusals[error.name] += 1
         return error_response(error)
 
     async def frameworks(request: Request, error: Exception) -> Response:

@@ -6,6 +6,7 @@ Owns: names, defaults, and where they are read from: command-line flags, then `C
 from __future__ import annotations
 
 import platform
+from ipaddress import ip_network
 from typing import Annotated, Any
 
 from pydantic import BeforeValidator, Field
@@ -33,9 +34,15 @@ class Settings(BaseSettings):
     processes: int = Field(
         1, ge=0, le=64, description="Processes that serve this port together, each on a core; 0 is one per core."
     )
-    store_url: str = Field("sqlite:///catalyst.db", description="Where the log is kept: `sqlite:///FILE` or `memory:`.")
+    store_url: str = Field(
+        "sqlite:///catalyst.db",
+        description="Where the log is kept: `sqlite:///FILE`, `postgresql://...`, `mysql://...` or `memory:`.",
+    )
     broker_url: str = Field(
         "memory:", description="How other processes are told that the log grew: `memory:` for one process."
+    )
+    cache_url: str = Field(
+        "memory:", description="Where rate limits are counted and rehearsals kept; `memory:` is each process by itself."
     )
     node: str = Field(default_factory=platform.node, description="This process's name, in `welcome` and in logs.")
     key_env: str = Field(
@@ -54,7 +61,22 @@ class Settings(BaseSettings):
         "auto", pattern="^(auto|uvloop|asyncio)$", description="What runs the server; `auto` is uvloop where it exists."
     )
     log_level: str = Field("info", pattern="^(debug|info|warning|error)$", description="How much is logged.")
-    ring_bytes: int = Field(24 << 20, ge=1 << 20, description="Memory for recent events of all channels together.")
+    log_format: str = Field(
+        "auto",
+        pattern="^(auto|text|json)$",
+        description="How a line looks on standard error; `auto` is text on a terminal and JSON elsewhere.",
+    )
+    log_file: str = Field("", description="A file that the log is written to as well, as JSON lines.")
+    log_file_bytes: int = Field(16 << 20, ge=4096, description="How large that file grows before it is turned over.")
+    log_file_count: int = Field(5, ge=1, le=1000, description="How many older ones of it are kept.")
+    log_ship_url: str = Field(
+        "", description="A central store that JSON lines are posted to: `https://user:password@host/index/_bulk`."
+    )
+    sentry_dsn: str = Field("", description="Where errors are reported to: the DSN of a Sentry project.")
+    otlp_endpoint: str = Field(
+        "", description="Where traces and numbers go by OpenTelemetry over HTTP: `http://collector:4318`."
+    )
+    ring_bytes: int = Field(20 << 20, ge=1 << 20, description="Memory for recent events of all channels together.")
     turn_ms: float = Field(4, gt=0, le=100, description="How long deliveries may hold the event loop at once.")
     poll_s: float = Field(
         1.0, gt=0, le=60, description="How often the store is asked whether it has more than was heard of."
@@ -81,7 +103,24 @@ class Settings(BaseSettings):
     )
     trust_s: float = Field(5, gt=0, description="How long keys are trusted without the store confirming them.")
     drain_s: float = Field(10, gt=0, description="How long a stopping server takes at most.")
-    ingest_rate: float = Field(20, gt=0, description="Webhooks a second for each ingest secret.")
+    address_connections: int = Field(
+        1000, ge=0, description="WebSockets and streams that one address may have open on a process; 0 is no limit."
+    )
+    key_connect_rate: float = Field(200, ge=0, description="New connections a second of one key; 0 is no limit.")
+    key_publish_rate: float = Field(
+        1000, ge=0, description="Publishes a second of one key, each of up to 1,000 signals; 0 is no limit."
+    )
+    user_subscribe_rate: float = Field(1000, ge=0, description="Subscribes a second of one user; 0 is no limit.")
+    user_replay_rate: float = Field(
+        0,
+        ge=0,
+        description="Older events a second that are read for one user, ten seconds' worth at once; 0 is no limit.",
+    )
+    trusted_proxies: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(
+        default_factory=list,
+        description="Proxies whose `X-Forwarded-For` says who the client is: addresses or networks as `10.0.0.0/8`.",
+    )
+    ingest_rate: float = Field(20, ge=0, description="Webhooks a second for each ingest secret; 0 is no limit.")
     ingest_burst: int = Field(200, ge=1, description="Webhooks at once for each ingest secret.")
     retention_s: float = Field(60, gt=0, description="How often events that a channel no longer keeps are dropped.")
     retention_wait_s: float = Field(
@@ -103,3 +142,5 @@ class Settings(BaseSettings):
         """Settings that contradict each other are found at start, not in the night."""
         if self.message_bytes > self.body_bytes:
             raise ValueError("message_bytes may not be larger than body_bytes")
+        for each in self.trusted_proxies:
+            ip_network(each, strict=False)  # Says what is wrong with it.

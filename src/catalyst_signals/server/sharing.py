@@ -15,6 +15,7 @@ from catalyst_signals.brokers import BROKERS, Broker
 from catalyst_signals.brokers.unix import UnixExchange
 from catalyst_signals.peers import Link, Listener, Relay, Service, reachable
 from catalyst_signals.publish import Appends
+from catalyst_signals.server.moving import MovingStore
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.server.siblings import Siblings
 from catalyst_signals.stores import STORES, Store
@@ -51,7 +52,10 @@ async def open_parts(stack: AsyncExitStack, settings: Settings, place: Place | N
         Misconfigured: a setting cannot work.
         StoreUnavailable: the process that owns the log does not answer.
     """
-    store: Store = await stack.enter_async_context(open_backend(settings.store_url, STORES, setting="store_url"))
+    url = settings.store_url
+    forwarded = url.startswith("unix:")
+    opened = open_backend(url, STORES, setting="store_url") if forwarded else MovingStore(url)
+    store: Store = await stack.enter_async_context(opened)
     if place is not None and place.number == 1:
         return await _first(stack, settings, place, store)
     broker: Broker = await stack.enter_async_context(open_backend(settings.broker_url, BROKERS, setting="broker_url"))

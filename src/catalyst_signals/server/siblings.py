@@ -16,10 +16,12 @@ from typing import Any
 import msgspec
 
 from catalyst_signals.errors import Draining, Unavailable
+from catalyst_signals.metrics import Numbers
 from catalyst_signals.peers import pack
 from catalyst_signals.projections import key_is_good
+from catalyst_signals.server.measuring import numbers
 from catalyst_signals.server.node import Node
-from catalyst_signals.server.status import Numbers, numbers, readiness
+from catalyst_signals.server.readiness import readiness
 
 REPORT_S = 1.0
 HEARD_S = 5.0
@@ -44,7 +46,7 @@ class Siblings:
 
     def __init__(self, number: int, of: int, say: Callable[[bytes], None]) -> None:
         self._number = number
-        self._of = of
+        self.of = of  # How many processes there are on this port.
         self._say = say
         self._node: Node | None = None
         self._heard: dict[int, tuple[float, Report]] = {}
@@ -104,7 +106,7 @@ class Siblings:
                 else:
                     wrong[f"{name}: {what}"] = why
             warnings += [f"{name}: {said}" for said in report.readiness["warnings"] if said not in warnings]
-        missing = set(range(1, self._of + 1)) - {self._number} - {report.process for report in others}
+        missing = set(range(1, self.of + 1)) - {self._number} - {report.process for report in others}
         warnings += [f"process {number} is not heard" for number in sorted(missing)]
         processes = [_line(report) for report in (self._own(), *others)]
         processes.sort(key=lambda line: line["process"])

@@ -15,7 +15,7 @@ from fastapi import APIRouter, Request
 from fastapi.responses import StreamingResponse
 
 from catalyst_signals.auth import Principal
-from catalyst_signals.errors import CatalystError, InvalidRequest
+from catalyst_signals.errors import CatalystError, InvalidRequest, RateLimited
 from catalyst_signals.events import Position, now_us
 from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import Age, total
@@ -39,6 +39,8 @@ async def stream(
     `stale` and `max_age_s` hold back what is too old, as over the socket; `event: held` tells how many were, by reason.
     """
     node = node_of(request)
+    address = node.limits.addresses.of(request.scope)
+    node.limits.addresses.check(address)
     principal = principal_of(request, "subscribe")
     only(request, "filter", "after", "stale", "max_age_s")
     age = modifiers_of({"stale": stale, "max_age_s": max_age_s}).age
@@ -52,11 +54,14 @@ async def stream(
         epoch=(asked.epoch or None) if asked is not None else None,
         hash8=(asked.hash8 or None) if asked is not None else None,
     )
+    node.limits.connect(principal.key_id)
+    node.limits.subscribes.spend(principal.subject)
     start = Position(channel, epoch, seq, hash8 or "")
     headers = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
     return StreamingResponse(
-        _events(node, principal, tape, filter, wanted, age, start), media_type="text/event-stream", headers=headers
-    )
+        _events(node, principal, tape, filter, wanted, age, start, address),
+        media_type="text/event-stream", headers=headers,
+    )  # fmt: skip
 
 
 def _position(channel: str, text: str) -> Position:
@@ -68,9 +73,12 @@ def _position(channel: str, text: str) -> Position:
 
 
 async def _events(
-    node: Node, principal: Principal, tape: Tape, filter: str | None, wanted: Filter, age: Age, at: Position
-) -> AsyncIterator[bytes]:
+    node: Node, principal: Principal, tape: Tape, filter: str | None, wanted: Filter, age: Age, at: Position,
+    address: str,
+) -> AsyncIterator[bytes]:  # fmt: skip
     node.streams += 1
+    node.limits.addresses.come(address)
+    head = tape.done
     held: Counter[str] = Counter()
     try:
         yield b"id: %s\n\n" % str(at).encode()
@@ -80,7 +88,10 @@ async def _events(
             check_goes_on(tape)
             if tape.done > at.seq:
                 wanted = node.filter_now(principal, filter, wanted)
-                page, at = await _page(node, tape, wanted, age, held, at)
+                page, then = await _page(node, tape, wanted, age, held, at)
+                if at.seq < head:
+                    await _pace(node, principal, then.seq - at.seq)
+                at = then
                 yield page
             else:
                 await _wait(node, principal, tape, at.seq)
@@ -91,6 +102,17 @@ async def _events(
         yield b"event: error\ndata: %s\n\n" % encode(error.as_dict())
     finally:
         node.streams -= 1
+        node.limits.addresses.leave(address)
+
+
+async def _pace(node: Node, principal: Principal, count: int) -> None:
+    """Wait until this user may be read so many older events more."""
+    while not node.draining:
+        try:
+            await node.limits.rows.spend_many(principal.subject, count)
+            break
+        except RateLimited as refusal:
+            await asyncio.sleep(min(1.0, refusal.extra["retry_after_s"]))
 
 
 async def _wait(node: Node, principal: Principal, tape: Tape, seq: int) -> None:

@@ -1,4 +1,4 @@
-"""The WebSocket endpoint and what happens on one adopted connection.
+"""What happens on one WebSocket, from its handshake (handshake.py) on.
 
 Owns: one client's subscriptions and publishes in flight, and the order in which its messages are dealt with. A shell
 around session.py (what was asked) and hub.py (what is due). Law: every path that closes leaves the hub first.
@@ -15,8 +15,7 @@ from functools import partial
 from math import inf
 from typing import Any
 
-from fastapi import WebSocket
-
+from catalyst_signals.about import Ids, deal_with
 from catalyst_signals.auth import Principal
 from catalyst_signals.changes import Author, supersedes
 from catalyst_signals.errors import (
@@ -24,6 +23,7 @@ from catalyst_signals.errors import (
     InvalidJson,
     InvalidRequest,
     NotFound,
+    RateLimited,
     TooSlow,
     Unauthenticated,
     Unavailable,
@@ -34,43 +34,28 @@ from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.publish import Result
 from catalyst_signals.server.node import Node, author_of, check_goes_on, expired, is_open, name_in
 from catalyst_signals.server.protocol import SocketProtocol
-from catalyst_signals.server.requests import bearer, check_origin, error_response, node_of
 from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe, Unsubscribe, read
 from catalyst_signals.signals import signal_draft
 from catalyst_signals.tape import Peer, Subscriber, Tape
 from catalyst_signals.vital import vital
-from catalyst_signals.wire import PING, answer, error_message, message
+from catalyst_signals.wire import PING, answer, error_message, hash_of, message, ref_of
 
 log = logging.getLogger("catalyst.stream")
 Slow = Callable[[], Awaitable[None]]
-
-
-async def stream(websocket: WebSocket) -> None:
-    """Refuse what can be refused before the upgrade; then the connection has an owner and this task ends."""
-    node = node_of(websocket)
-    try:
-        check_origin(websocket, node.settings.allowed_origins)
-        credential = bearer(websocket)
-        principal = node.authenticate(credential) if credential else None
-        node.check_open()
-    except CatalystError as error:
-        await websocket.send_denial_response(error_response(error))
-        return
-    await websocket.accept()
-    Connection(node, websocket.scope["extensions"]["catalyst.socket"], principal)
 
 
 class Connection:
     """One client. It is the hub's listener, the protocol's owner, and remembers what is in flight."""
 
     __slots__ = (
-        "_asked", "_backlog", "_deadline", "_edited", "_heard_s", "_holding", "_in_flight", "_named", "_node", "_now_s",
-        "_paused_s", "_peer", "_principal", "_protocol", "_task", "closed", "id", "look_s",
+        "_address", "_asked", "_backlog", "_deadline", "_edited", "_heard_s", "_holding", "_in_flight", "_named",
+        "_node", "_now_s", "_paused_s", "_peer", "_principal", "_protocol", "_task", "closed", "id", "look_s",
     )  # fmt: skip
 
-    def __init__(self, node: Node, protocol: SocketProtocol, principal: Principal | None) -> None:
+    def __init__(self, node: Node, protocol: SocketProtocol, principal: Principal | None, address: str = "") -> None:
         self.id = secrets.token_hex(6)
         self.closed = False
+        self._address = address
         self._node = node
         self._protocol = protocol
         self._principal = principal
@@ -88,6 +73,7 @@ class Connection:
         self._asked = False  # Whether it is silent so long that we asked, or are about to.
         self.look_s = 0.0  # Before this moment a tick has nothing to do here.
         protocol.adopt(self)
+        node.limits.addresses.come(address)
         node.connections.setdefault(self._key_id, set()).add(self)
         if principal is None:
             self._deadline = protocol.loop.call_later(node.settings.auth_s, self._no_key_came)
@@ -97,12 +83,19 @@ class Connection:
     def _key_id(self) -> str:
         return self._principal.key_id if self._principal is not None else ""
 
+    @property
+    def ids(self) -> Ids:
+        """What stands on the lines that are written while this connection is dealt with."""
+        return {"connection_id": self.id, **({"key_id": self._key_id} if self._key_id else {})}
+
     # -- from the client --------------------------------------------------------------------------------------------
 
     def received(self, text: str) -> None:
         """A message: dealt with at once when it can be, else in order after the one that has to wait."""
+        deal_with(self)
         try:
-            command = read(text, authenticated=self._principal is not None)
+            # With a task under way and nobody known, that is the authentication, and this waits for how it ends.
+            command = read(text, authenticated=self._principal is not None or self._task is not None)
         except Refusal as refusal:
             self._answer_mistake(refusal.error, refusal.ref)
         except InvalidJson as error:
@@ -139,7 +132,7 @@ class Connection:
             case Unsubscribe():
                 self._unsubscribe(command)
             case Auth():
-                self._authenticate(command)
+                return partial(self._authenticate, command)
         return None
 
     def _wait_for(self, slow: Slow, ref: object) -> None:
@@ -147,6 +140,7 @@ class Connection:
         self._mind_reading()
 
     async def _slowly(self, slow: Slow, ref: object) -> None:
+        deal_with(self)
         try:
             await slow()
         except CatalystError as error:
@@ -157,12 +151,16 @@ class Connection:
             self._work()
             self._mind_reading()
 
-    def _authenticate(self, command: Auth) -> None:
+    async def _authenticate(self, command: Auth) -> None:
         if self._principal is not None:
             raise InvalidRequest("this connection has said who it is; open another one for another key", field="type")
+        await self._node.newcomers.look_for(command.key)
+        if self.closed:
+            return
         try:
             principal = self._node.authenticate(command.key)
-        except Unauthenticated as error:
+            self._node.limits.connect(principal.key_id)
+        except (Unauthenticated, RateLimited) as error:
             self.turn_out(error, command.ref)
             return
         self._forget_me()
@@ -170,7 +168,7 @@ class Connection:
         self._node.connections.setdefault(self._key_id, set()).add(self)
         if self._deadline is not None:
             self._deadline.cancel()
-        self._say(self._node.welcome(principal) | _ref(command.ref))
+        self._say(self._node.welcome(principal) | ref_of(command.ref))
 
     def _who(self, scope: str) -> Principal:
         assert self._principal is not None
@@ -189,12 +187,16 @@ class Connection:
 
     async def _subscribe(self, command: Subscribe) -> None:
         principal = self._who("subscribe")
+        self._node.limits.subscribes.spend(principal.subject)
         names = command.channels if command.channels is not None else self._node.visible(principal)
         tapes = [self._node.tape(principal, name) for name in names]
         if not tapes:
             raise NotFound("this key may see no channel", field="channels")
         self._node.filter_for(principal, command.filter)
         places = [await self._place(tape, command) for tape in tapes]
+        behind = sum(max(0, tape.done - place[0]) for tape, place in zip(tapes, places, strict=True) if place)
+        if behind:
+            await self._node.limits.rows.spend_many(principal.subject, behind)
         if self.closed:
             return
         filter = self._node.filter_for(principal, command.filter)  # A saved one may have been edited meanwhile.
@@ -226,6 +228,7 @@ class Connection:
         present = peer.subscribers.get(tape.channel)
         if present is not None:
             stood = hub.leave(present)
+            self._node.limits.unread(self._principal, present.head - stood.seq)
             place = place or (stood.seq, stood.epoch, stood.hash8)
         assert place is not None
         if not peer.subscribers:
@@ -233,8 +236,8 @@ class Connection:
         self.look_s = 0.0
         after, epoch, hash8 = place
         subscribed = message({
-            "type": "subscribed", **_ref(ref), "channel": tape.channel, "epoch": epoch, "after": after, **_hash(hash8),
-            "head": tape.done, "filter": filter.text, "filter_id": filter.id, **self._name_of(tape),
+            "type": "subscribed", **ref_of(ref), "channel": tape.channel, "epoch": epoch, "after": after,
+            **hash_of(hash8), "head": tape.done, "filter": filter.text, "filter_id": filter.id, **self._name_of(tape),
             "subscriber": f"{self.id}:{tape.channel}", "position_s": peer.position_s, **modifiers._asdict(),
         })  # fmt: skip
         hub.gather(peer, subscribed)  # Whoever is at the log's end is told `live` with it.
@@ -301,10 +304,11 @@ class Connection:
                 f"there is no subscription to `{command.channel}` here", field="channel", got=command.channel
             )
         place = self._node.hub.leave(subscriber)
+        self._node.limits.unread(self._principal, subscriber.head - place.seq)
         self._name(command.channel, None)
         self._say({
-            "type": "unsubscribed", **_ref(command.ref), "channel": place.channel, "epoch": place.epoch,
-            "complete_through": place.seq, **_hash(place.hash8),
+            "type": "unsubscribed", **ref_of(command.ref), "channel": place.channel, "epoch": place.epoch,
+            "complete_through": place.seq, **hash_of(place.hash8),
         })  # fmt: skip
 
     # -- publishing ---------------------------------------------------------------------------------------------------
@@ -327,7 +331,7 @@ class Connection:
 
     async def _supersede(self, command: Publish, author: Author, draft: Draft, by_server: bool) -> None:
         """A signal that takes another's place needs what was sent before it stored; what follows waits for it."""
-        await self._node.publisher.submit([])
+        await self._node.publisher.settled()
         await self._node.check_fresh(command.channel, [draft])
         stored = await self._node.changes.publish(command.channel, author, [draft])
         self._accept(stored, by_server, command.ref)
@@ -355,7 +359,7 @@ class Connection:
 
     def _accept(self, stored: Stored, by_server: bool, ref: object) -> None:
         said = answer(stored, stored.receipts[0], id_by_server=by_server)
-        self._node.hub.gather(self._peer, message({"type": "accepted", **_ref(ref), **said}))
+        self._node.hub.gather(self._peer, message({"type": "accepted", **ref_of(ref), **said}))
 
     def _mind_reading(self) -> None:
         """Read on only while the client takes answers and neither too much is in flight nor something slow."""
@@ -373,6 +377,7 @@ class Connection:
         self._write(message(content))
 
     def _refuse(self, error: CatalystError, ref: object) -> None:
+        self._node.refusals[error.name] += 1
         self._write(error_message(error, ref))
 
     def _write(self, data: bytes) -> None:
@@ -383,6 +388,7 @@ class Connection:
         """Tell the reason, and close with the code that says whether to come back."""
         if not self.closed:
             self._refuse(error, ref)
+            self._node.closed[error.name] += 1
             self._protocol.close(code or error.close_code, error.message)
 
     def goodbye(self, reconnect_in_s: float) -> None:
@@ -404,6 +410,7 @@ class Connection:
             if now_s - self._paused_s > settings.stall_s:
                 self._give_up_waiting()
         elif now_s - self._heard_s > settings.silent_s and not self._holding:
+            self._node.closed["silent"] += 1
             self._protocol.transport.abort()
         else:
             self.look_s = min(self._ask(now_s - self._heard_s), self._node.hub.tick(self._peer, now_s))
@@ -424,7 +431,8 @@ class Connection:
 
     def _give_up_waiting(self) -> None:
         places = [self._node.hub.place(s) for s in self._peer.subscribers.values()]
-        log.info("a client took no messages for too long", extra={"connection": self.id})
+        log.info("a client took no messages for too long", extra=self.ids)
+        self._node.closed[TooSlow.name] += 1
         stood = ", ".join(f"{p.channel} after {p.seq}" for p in places)
         self._protocol.close(TooSlow.close_code, f"too slow; resume {stood}")
 
@@ -459,8 +467,11 @@ class Connection:
         if not self.closed:
             self.closed = True
             self.look_s = inf
+            for subscriber in self._peer.subscribers.values():
+                self._node.limits.unread(self._principal, subscriber.head - self._node.hub.place(subscriber).seq)
             self._node.hub.drop(self._peer)
             self._forget_me()
+            self._node.limits.addresses.leave(self._address)
             if self._deadline is not None:
                 self._deadline.cancel()
             if self._task is not None:
@@ -476,6 +487,8 @@ class Connection:
 
     def broken(self, error: Exception) -> None:
         """A write raised: the socket is dead."""
+        log.info("a write failed, the connection is dropped", extra={"reason": repr(error), **self.ids})
+        self._node.closed["broken"] += 1
         self.closing()
         self._protocol.transport.abort()
 
@@ -485,11 +498,3 @@ class Connection:
             group.discard(self)
             if not group:
                 del self._node.connections[self._key_id]
-
-
-def _hash(hash8: str | None) -> dict[str, str]:
-    return {} if hash8 is None else {"hash": hash8}
-
-
-def _ref(ref: object) -> dict[str, object]:
-    return {} if ref is None else {"ref": ref}

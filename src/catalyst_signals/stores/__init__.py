@@ -6,10 +6,18 @@ above `durable`. tests/conformance/test_stores.py is the long form, and every ba
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
-from catalyst_signals.errors import CatalystError, Conflict, IdConflict, IdTaken, StoreCorrupt
+from catalyst_signals.errors import (
+    CatalystError,
+    Conflict,
+    IdConflict,
+    IdTaken,
+    InvalidRequest,
+    StoreCorrupt,
+)
 from catalyst_signals.events import (
     Batch,
     Draft,
@@ -26,6 +34,8 @@ from catalyst_signals.events import (
 
 STORES = {
     "memory": "catalyst_signals.stores.memory:MemoryStore",
+    "mysql": "catalyst_signals.stores.mysql:MysqlStore",
+    "postgresql": "catalyst_signals.stores.postgres:PostgresStore",
     "sqlite": "catalyst_signals.stores.sqlite:SqliteStore",
     "unix": "catalyst_signals.stores.unix:UnixStore",
 }
@@ -37,6 +47,8 @@ COPIES = {"sqlite": "catalyst_signals.stores.sqlite.copying:SqliteCopies"}
 ARRIVALS = {"sqlite": "catalyst_signals.stores.sqlite.arriving:SqliteArrival"}
 """Scheme of `store_url` -> an empty store that becomes the log of its place when everything is in it."""
 
+FENCE_US = 5_000_000  # How long a fence holds without a word from who is moving the log: it may have been killed.
+
 PAGE_BYTES_MAX = 1 << 20  # One page of a read: 1 MiB holds about 3,000 usual signals.
 
 
@@ -46,6 +58,10 @@ class Store(Protocol):
     @property
     def fault(self) -> CatalystError | None:
         """Why nothing is appended any more until a person looked, or None; what can be trusted is read all the same."""
+
+    @property
+    def moved_to(self) -> str:
+        """The URL of the store where the log is now, as of the last `extents`; empty while it is here."""
 
     async def append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
         """Store each batch all or none by itself, in order; answer one result a batch.
@@ -130,6 +146,33 @@ class Store(Protocol):
             Conflict: the channel has another log, or knows one of the ids otherwise.
             StoreCorrupt: an event does not join the one before it, is not what was hashed, or its id is not known.
         """
+
+    async def fence(self, moved_to: str = "", ticket: int = 0) -> int:
+        """Refuse whatever changes the log: for FENCE_US, answering a ticket; or with that ticket and a URL, for ever.
+
+        The second only while the first still holds, so that nothing was changed between: else it answers 0 and does
+        nothing. Meanwhile every method that writes raises Fenced, afterwards Moved; reading goes on.
+        """
+
+
+def ticks_us() -> int:
+    """Microseconds that never go back, for a fence that only this process knows of."""
+    return time.monotonic_ns() // 1000
+
+
+def target_of(url: str) -> str:
+    """The URL of a store that a log may be moved to.
+
+    Raises:
+        InvalidRequest: a log cannot stay there.
+    """
+    scheme = url.partition(":")[0]
+    allowed = sorted(set(STORES) - {"memory", "unix"})
+    if scheme not in allowed:
+        raise InvalidRequest("a log cannot be moved to a store of this kind", field="to", got=scheme, allowed=allowed)
+    if scheme == "sqlite" and not url.startswith("sqlite:////"):
+        raise InvalidRequest("give the whole path, with four slashes: others go there too", field="to", got=url)
+    return url
 
 
 def check_epoch_first(extent: Extent, first: int) -> None:

@@ -14,7 +14,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from catalyst_signals.errors import CatalystError, NotFound, PositionTooOld, UnknownChannel
+from catalyst_signals.errors import CatalystError, Fenced, Moved, NotFound, PositionTooOld, UnknownChannel
 from catalyst_signals.events import (
     NO_HASH,
     Batch,
@@ -32,7 +32,15 @@ from catalyst_signals.events import (
     now_us,
     seal,
 )
-from catalyst_signals.stores import PAGE_BYTES_MAX, check_adopted, check_epoch_first, judge, lacking
+from catalyst_signals.stores import (
+    FENCE_US,
+    PAGE_BYTES_MAX,
+    check_adopted,
+    check_epoch_first,
+    judge,
+    lacking,
+    ticks_us,
+)
 from catalyst_signals.urls import split
 
 
@@ -58,6 +66,8 @@ class MemoryStore:
     def __init__(self) -> None:
         self._logs: dict[str, _Log] = {}
         self._kept: dict[tuple[str, str], Kept] = {}
+        self._fenced_until_us = 0
+        self.moved_to = ""
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -78,6 +88,7 @@ class MemoryStore:
 
     async def append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
         """Store.append"""
+        self._check_here()
         at_us = now_us()
         return [self._append(batch, at_us) for batch in batches]
 
@@ -160,6 +171,7 @@ class MemoryStore:
         was: int, holder: str | None = None, ttl_s: float = 0,
     ) -> bool:  # fmt: skip
         """Store.keep"""
+        self._check_here()
         now = now_us()
         kept = self._kept.get((name, channel), Kept(0))
         if kept.seq != was or (kept.holder not in (None, holder) and kept.until_us > now):
@@ -169,6 +181,7 @@ class MemoryStore:
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop"""
+        self._check_here()
         log = self._log(channel)
         gone = _index_after(log.events, through)
         if gone:
@@ -179,6 +192,7 @@ class MemoryStore:
 
     async def begin_epoch(self, channel: str, first: int, reason: str) -> Extent:
         """Store.begin_epoch"""
+        self._check_here()
         log = self._log(channel)
         check_epoch_first(self._extent(channel), first)
         log.epochs.append(Epoch(new_epoch_name(), first, log.last, log.hash, reason))
@@ -187,6 +201,7 @@ class MemoryStore:
 
     async def erase(self, channel: str, seq: int) -> None:
         """Store.erase"""
+        self._check_here()
         log = self._log(channel)
         if seq < log.first:
             raise PositionTooOld(field="seq", got=seq, first=log.first)
@@ -197,6 +212,7 @@ class MemoryStore:
 
     async def adopt(self, part: Part) -> None:
         """Store.adopt"""
+        self._check_here()
         log = self._logs.get(part.channel)
         events = lacking(part, None if log is None else self._extent(part.channel))
         log = log or _Log([], part.first, part.first - 1, 0, part.hash_before, part.hash_before)
@@ -208,6 +224,23 @@ class MemoryStore:
         log.epochs = [epoch for epoch in part.epochs if epoch.first <= log.last + 1]
         if events:
             log.hash, log.ts_us = events[-1].hash, events[-1].ts_us
+
+    async def fence(self, moved_to: str = "", ticket: int = 0) -> int:
+        """Store.fence"""
+        if self.moved_to:
+            raise Moved(to=self.moved_to)
+        if not moved_to:
+            self._fenced_until_us = max(ticks_us() + FENCE_US, self._fenced_until_us + 1)
+        elif not ticks_us() < self._fenced_until_us == ticket:
+            return 0
+        self.moved_to = moved_to
+        return self._fenced_until_us
+
+    def _check_here(self) -> None:
+        if self.moved_to:
+            raise Moved(to=self.moved_to)
+        if ticks_us() < self._fenced_until_us:
+            raise Fenced()
 
     def _log(self, channel: str) -> _Log:
         if channel not in self._logs:

@@ -18,9 +18,17 @@ from pathlib import Path
 from typing import IO, Any, Self, TypeVar
 from urllib.parse import unquote
 
-from catalyst_signals.errors import CatalystError, Misconfigured, StoreCorrupt, StoreFull, StoreUnavailable
+from catalyst_signals.errors import (
+    CatalystError,
+    Fenced,
+    Misconfigured,
+    Moved,
+    StoreCorrupt,
+    StoreFull,
+    StoreUnavailable,
+)
 from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored, now_us
-from catalyst_signals.stores import PAGE_BYTES_MAX
+from catalyst_signals.stores import FENCE_US, PAGE_BYTES_MAX, ticks_us
 from catalyst_signals.stores.sqlite import marks, opening, parts, rows
 from catalyst_signals.stores.sqlite.opening import SqliteErrors
 from catalyst_signals.urls import split
@@ -54,6 +62,8 @@ class SqliteStore:
         self._adopted: set[str] = set()  # Judged by the marks that were found when the file is opened the next time.
         self._judged = False  # Whether the file was compared with its marks; before that they are not replaced.
         self._wal_bytes_max = WAL_BYTES_MAX
+        self._fenced_until_us = 0
+        self.moved_to = ""
         self._marking: asyncio.TimerHandle | None = None
         self._mark_from_s = 0.0
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
@@ -117,6 +127,7 @@ class SqliteStore:
     def _append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
         if all(batch.channel in self._heads and not batch.drafts for batch in batches):
             return [self._open_already(batch.channel) for batch in batches]
+        self._check_here()
 
         def work(connection: sqlite3.Connection) -> rows.Change:
             return rows.Change(connection, self._heads, batches, now_us(), self.durability, self._above)
@@ -167,6 +178,7 @@ class SqliteStore:
         """Store.begin_epoch"""
 
         def work() -> Extent:
+            self._check_here()
             extent = self._commit(lambda connection: rows.begin_epoch(connection, channel, first, reason))
             head = self._heads[channel]
             head.last, head.epoch = extent.last, extent.epoch
@@ -205,6 +217,7 @@ class SqliteStore:
         """Store.adopt"""
 
         def work() -> None:
+            self._check_here()
             self._commit(lambda connection: parts.adopt(connection, part))
             assert self._write is not None
             self._heads = rows.read_heads(self._write)
@@ -212,8 +225,34 @@ class SqliteStore:
 
         await self._in(self._writer, work)
 
+    async def fence(self, moved_to: str = "", ticket: int = 0) -> int:
+        """Store.fence: only this process writes, so that one for a time stands nowhere but here."""
+        return await self._in(self._writer, self._fence, moved_to, ticket)
+
+    def _fence(self, moved_to: str, ticket: int) -> int:
+        if self.moved_to:
+            raise Moved(to=self.moved_to)
+        if not moved_to:
+            self._fenced_until_us = max(ticks_us() + FENCE_US, self._fenced_until_us + 1)
+        elif not ticks_us() < self._fenced_until_us == ticket:
+            return 0
+        else:
+            self._commit(lambda connection: parts.move(connection, moved_to))
+        self.moved_to = moved_to
+        return self._fenced_until_us
+
+    def _check_here(self) -> None:
+        if self.moved_to:
+            raise Moved(to=self.moved_to)
+        if ticks_us() < self._fenced_until_us:
+            raise Fenced()
+
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
-        return await self._in(self._writer, lambda: self._commit(work))
+        return await self._in(self._writer, self._change, work)
+
+    def _change(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        self._check_here()
+        return self._commit(work)
 
     def _commit(self, work: Callable[[sqlite3.Connection], T]) -> T:
         """Run `work` as one durable transaction.
@@ -305,6 +344,7 @@ class SqliteStore:
     def _open(self) -> None:
         self._write = opening.open_to_write(self.path)
         self._heads = rows.read_heads(self._write)
+        self.moved_to = parts.moved_to(self._write)
 
     def _mark_soon(self) -> None:
         """Where the log ends now is marked within MARK_S."""

@@ -18,7 +18,7 @@ from typing import IO, Self
 
 from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreUnavailable
 from catalyst_signals.events import EPOCH_GAP, Extent
-from catalyst_signals.stores.sqlite import SqliteStore, files, marks, opening, rows
+from catalyst_signals.stores.sqlite import SqliteStore, files, marks, opening, parts, rows
 from catalyst_signals.stores.sqlite.opening import SqliteErrors
 from catalyst_signals.stores.sqlite.vacancy import check_free
 
@@ -131,6 +131,7 @@ def _begin_epochs(copy: Path, lock: IO[str]) -> dict[str, Extent]:
     before = marks.read(lock)
     with closing(opening.open_to_change(copy)) as connection:
         connection.execute("BEGIN IMMEDIATE")
+        parts.come_back(connection)
         extents = {
             channel: rows.begin_epoch(connection, channel, _first_of(extent, before.get(channel)), "restored")
             for channel, extent in rows.extents(connection, None).items()

@@ -17,7 +17,7 @@ from typing import IO
 
 from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreInUse
 
-SCHEMA_VERSION = 1  # The newest migration of this code.
+SCHEMA_VERSION = 2  # The newest migration of this code.
 CACHE_KIB = 32 << 10  # The inner pages of the table of ids of some million events.
 CHECKPOINT_PAGES = 4000  # 16 MiB of WAL: a checkpoint's own fsyncs are rare, a restart reads little.
 PAGE_BYTES = 4096

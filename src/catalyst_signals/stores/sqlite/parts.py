@@ -1,4 +1,4 @@
-"""Taking over parts of another log, and making one event's body unreadable: what an append never does.
+"""Taking over another log, being taken over, and making one event's body unreadable: what an append never does.
 
 Owns: their statements. Knows nothing of threads or files: it is given a connection inside a transaction.
 """
@@ -56,6 +56,23 @@ def _move_head(connection: Connection, part: Part, events: list[Event]) -> None:
         connection.execute(
             "UPDATE heads SET ts_us = ?, hash = ? WHERE channel = ?", (events[-1].ts_us, events[-1].hash, part.channel)
         )
+
+
+def moved_to(connection: Connection) -> str:
+    """Store.moved_to, as it stands in the file."""
+    row = connection.execute("SELECT url FROM moved").fetchone()
+    return row[0] if row is not None else ""
+
+
+def move(connection: Connection, url: str) -> None:
+    """From now on the log is there; older code cannot write to this file any more."""
+    connection.execute("INSERT INTO moved (url) VALUES (?)", (url,))
+    connection.execute("UPDATE schema SET oldest = 2")
+
+
+def come_back(connection: Connection) -> None:
+    """A copy that is put in its place again is a log of its own."""
+    connection.execute("DELETE FROM moved")
 
 
 def erase(connection: Connection, channel: str, seq: int) -> None:

@@ -40,6 +40,7 @@ CALLS: dict[str, tuple[Any, Any]] = {
     "begin_epoch": (tuple[str, int, str], Extent),
     "erase": (tuple[str, int], None),
     "adopt": (tuple[Part], None),
+    "fence": (tuple[str, int], int),
 }
 """Method of the Store port -> its arguments in order, and what it answers."""
 
@@ -112,6 +113,11 @@ class UnixStore:
         """Store.fault, as the owner told last."""
         return self._fault
 
+    @property
+    def moved_to(self) -> str:
+        """Store.moved_to: the owner goes there by itself, and serves what it has then."""
+        return ""
+
     def check_there(self) -> None:
         """Pass, or raise StoreUnavailable: the owner is away, so nothing new should be accepted."""
         if not self._link.connected:
@@ -181,6 +187,11 @@ class UnixStore:
     async def adopt(self, part: Part) -> None:
         """Store.adopt"""
         await self._ask("adopt", part)
+
+    async def fence(self, moved_to: str = "", ticket: int = 0) -> int:
+        """Store.fence"""
+        until: int = await self._ask("fence", moved_to, ticket)
+        return until
 
     # -- the socket ---------------------------------------------------------------------------------------------
 

@@ -1,0 +1,127 @@
+"""The schema in PostgreSQL and its URL: several processes open it at once, older ones survive a newer one.
+
+Covers catalyst_signals.stores.postgres.schema and catalyst_signals.stores.postgres.address from outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import Iterator
+from importlib.resources import as_file
+from pathlib import Path
+
+import psycopg
+import pytest
+
+from catalyst_signals.errors import Misconfigured, StoreUnavailable
+from catalyst_signals.stores.postgres import PostgresStore, rows, schema
+from catalyst_signals.stores.postgres.address import parse
+from catalyst_signals.stores.postgres.line import SETTINGS, Line
+from catalyst_signals.verify import verify
+from tests.conformance.test_stores import all_of, draft, drafts, put, seqs
+from tests.services.postgres import Shared, shared
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def site() -> Iterator[Shared]:
+    """A server and a pool, without a log."""
+    found = shared()
+    found.emptied()
+    yield found
+
+
+async def test_of_several_who_open_it_at_once_one_makes_the_tables(site: Shared) -> None:
+    stores = [PostgresStore.from_url(url) for url in (site.server.url, site.pool.url) * 4]
+    await asyncio.gather(*(store.__aenter__() for store in stores))
+    await asyncio.gather(*(put(store, subject="system") for store in stores))
+    await asyncio.gather(*(store.__aexit__() for store in stores))
+    assert site.server.sql("SELECT version FROM catalyst.schema") == [(schema.SCHEMA_VERSION,)]
+
+
+async def test_how_rows_are_found_does_not_depend_on_statistics(site: Shared) -> None:
+    """A table that has just begun to grow has none, and a walk through all of it would take a tenth of a second."""
+    async with PostgresStore.from_url(site.server.url) as store:
+        await put(store)
+    fill = "SELECT 1, 1, g, 1, md5(g::text), '', '' FROM generate_series(1, 20000) g"
+    with psycopg.connect(site.server.url) as connection:
+        connection.execute(f"INSERT INTO catalyst.ids (number, version, seq, ts_us, id, subject, draft_hash) {fill}")
+        connection.execute(SETTINGS, ("0", "0", "0", "0"))
+        for query, asked in ((rows.KNOWN_OF, (["a", "b"], "main")), (rows.PAGE, ("main", 0, 1000, 1 << 20))):
+            plan = "\n".join(line for (line,) in connection.execute(f"EXPLAIN {query}", asked))
+            assert not {"Bitmap", "Sort", "Seq", "JIT"} & set(plan.split()), plan
+            assert "number = " in plan and ("id = asked.id" in plan or "seq > " in plan), plan
+
+
+async def test_this_release_works_on_the_schema_of_the_next(site: Shared, tmp_path: Path) -> None:
+    """A rolling upgrade: one node has migrated, the others still run this code."""
+    with as_file(schema.folder()) as scripts:
+        shutil.copytree(scripts, tmp_path / "next")
+    (tmp_path / "next" / f"{schema.SCHEMA_VERSION + 1:04}_pre_made_up.sql").write_text(
+        "ALTER TABLE catalyst.events ADD COLUMN colour text NOT NULL DEFAULT 'none';"
+        "ALTER TABLE catalyst.heads ADD COLUMN colour text; CREATE TABLE catalyst.colours (name text);"
+        f"UPDATE catalyst.schema SET version = {schema.SCHEMA_VERSION + 1};"
+    )
+    (tmp_path / "next" / f"{schema.SCHEMA_VERSION + 1:04}_post_made_up.sql").write_text("DROP TABLE catalyst.ids;")
+    async with PostgresStore.from_url(site.server.url) as old:
+        await put(old)
+        await put(old, *drafts(0, 5))
+        line = Line(parse(site.server.url).primary)
+        line.run(lambda line: schema.prepare(line, tmp_path / "next"), 10)
+        line.close()
+        assert (await put(old, draft("later"))).receipts[0].seq == 6
+        async with PostgresStore.from_url(site.pool.url) as opened_later:
+            assert (await put(opened_later, draft("latest"))).receipts[0].seq == 7
+            await opened_later.erase("main", 2)
+            await opened_later.begin_epoch("main", 100, "a test")
+            await opened_later.drop("main", 3)
+        assert seqs(await all_of(old)) == [4, 5, 6, 7]
+        assert (await verify(old)).faults == {}
+
+
+async def test_a_schema_this_release_cannot_work_with_is_refused(site: Shared) -> None:
+    async with PostgresStore.from_url(site.server.url):
+        pass
+    site.server.sql("UPDATE catalyst.schema SET version = 99, oldest = 98")
+    with pytest.raises(Misconfigured, match="newer Catalyst"):
+        async with PostgresStore.from_url(site.server.url):
+            pass
+
+
+async def test_another_encoding_is_refused(site: Shared) -> None:
+    site.server.sql("CREATE DATABASE latin ENCODING 'LATIN1' TEMPLATE template0")
+    with pytest.raises(Misconfigured, match="UTF8"):
+        async with PostgresStore.from_url(f"{site.server.base}/latin"):
+            pass
+
+
+async def test_a_server_that_is_not_there_is_said_to_be(site: Shared) -> None:
+    with pytest.raises(StoreUnavailable, match="PostgreSQL") as refused:
+        async with PostgresStore.from_url("postgresql://me:secret@127.0.0.1:1/catalyst"):
+            pass
+    assert "secret" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("query", "field"), [("colour=red", "colour"), ("require_durability=paper", "require_durability"), ("port=x", None)]
+)
+def test_a_parameter_that_nobody_reads_is_refused(query: str, field: str | None) -> None:
+    if field is None:
+        assert "port=x" in parse(f"postgresql://host/db?{query}").primary, "libpq says what is wrong with it"
+        return
+    with pytest.raises(Misconfigured) as refused:
+        parse(f"postgresql://me:secret@host/db?{query}")
+    assert refused.value.field == field and "secret" not in str(refused.value)
+
+
+def test_a_url_says_where_the_primary_and_the_replica_are() -> None:
+    plain = parse("postgresql://me@one:5433/db?replica=two&sslmode=require")
+    assert plain.replica is not None
+    assert {"host=one", "port=5433", "sslmode=require"} <= set(plain.primary.split())
+    assert {"host=two", "user=me", "dbname=db", "sslmode=require"} <= set(plain.replica.split())
+    several = parse("postgresql://me@one:1,two:2/db?replica=postgresql%3A%2F%2Fyou%40three%2Felse")
+    assert several.replica is not None
+    assert "target_session_attrs=read-write" in several.primary
+    assert {"host=three", "user=you", "dbname=else"} <= set(several.replica.split())
