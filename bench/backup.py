@@ -75,15 +75,20 @@ def _publish(path: Path, ready: Flag, stop: Flag, counts: Queue[int]) -> None:
 
 async def _append(path: Path, ready: Flag, stop: Flag, counts: Queue[int]) -> None:
     async with SqliteStore(path) as store:
-        await store.append([Batch(channel="main", subject="bench", drafts=[])])
-        for first in range(0, EVENTS, 1000):
-            await store.append([_batch(first, 1000)])
+        await filled(store, EVENTS)
         ready.set()
         first = EVENTS
         while not stop.is_set():
             await store.append([_batch(first, TOGETHER)])
             first += TOGETHER
             counts.put(TOGETHER)
+
+
+async def filled(store: SqliteStore, events: int) -> None:
+    """The channel `main` with so many events."""
+    await store.append([Batch(channel="main", subject="bench", drafts=[])])
+    for first in range(0, events, 1000):
+        await store.append([_batch(first, 1000)])
 
 
 def _batch(first: int, count: int) -> Batch:

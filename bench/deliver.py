@@ -33,7 +33,7 @@ SUBSCRIBERS, SIGNALS, RATE, ROUNDS = 500, 1000, 200, 3
 
 def run() -> list[Row]:
     """One row a round and the medians."""
-    rows = []
+    rows: list[Row] = []
     for round in range(ROUNDS):
         wire_bytes, alone, served = _catalyst()
         bare = _c_loop(wire_bytes)
@@ -52,7 +52,7 @@ def run() -> list[Row]:
 
 def _catalyst() -> tuple[int, float, float]:
     with server() as running:
-        alone, size = asyncio.run(_publish(running, 0))
+        alone, size = asyncio.run(publish(running, 0))
     with (
         server() as running,
         sink(
@@ -60,13 +60,13 @@ def _catalyst() -> tuple[int, float, float]:
         ) as reader,
     ):
         before = cpu_s(running.pid)
-        asyncio.run(_publish(running, 0))
+        asyncio.run(publish(running, 0))
         assert result_of(reader)["frames"] == SIGNALS * SUBSCRIBERS
         served = cpu_s(running.pid) - before
     return size, alone, served
 
 
-async def _publish(running: Server, start: int) -> tuple[float, int]:
+async def publish(running: Server, start: int) -> tuple[float, int]:
     """Publish at RATE over one socket; the server's CPU for it and the size of an event."""
     os.sched_setaffinity(0, {int(CLIENT_CORE)})
     url = f"ws://127.0.0.1:{running.port}/v1/ws"

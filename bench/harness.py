@@ -9,6 +9,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +17,7 @@ from typing import Any
 
 HERE = Path(__file__).parent
 OUT = Path(tempfile.gettempdir()) / "catalyst-bench"
+KEPT = HERE / "results" / "site.json"
 SERVER_CORE, CLIENT_CORE = "0", "1"
 
 Row = dict[str, Any]
@@ -154,6 +156,19 @@ def signal_of(n: int, size: int = 279) -> Row:
         "stop": "9.40",
     }  # fmt: skip
     return draft | {"note": "x" * max(0, size - 279 + 20)}
+
+
+def ms_at(ordered_s: list[float], part: float) -> float:
+    """In ms, what so large a part of the times does not exceed: 0.99 for the p99."""
+    return round(ordered_s[int(len(ordered_s) * part)] * 1000, 2)
+
+
+def keep(name: str, rows: list[Row]) -> None:
+    """The rows of a load, in the place of those of its run before; the other loads' rows stay."""
+    kept: dict[str, Row] = json.loads(KEPT.read_text()) if KEPT.exists() else {}
+    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=HERE, capture_output=True, text=True)
+    kept[name] = {"at": time.strftime("%Y-%m-%d %H:%M"), "commit": commit.stdout.strip(), "rows": rows}
+    KEPT.write_text(json.dumps(kept, indent=1) + "\n")
 
 
 def show(rows: list[Row]) -> None:

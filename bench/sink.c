@@ -1,8 +1,9 @@
 /* Reads WebSocket messages on many connections and counts them; never the limit of a measurement.
- *   sink PORT CONNECTIONS FRAMES_WANTED SECONDS_MAX [HEADER [MESSAGE]]
+ *   sink PORT CONNECTIONS FRAMES_WANTED SECONDS_MAX [HEADER [MESSAGE [ack]]]
  * Each connection upgrades at /v1/ws with HEADER and sends MESSAGE once. Prints "ready" when every one of them got
  * a text frame holding "subscribed" (or, without MESSAGE, its 101), then {"frames":...,"open_s":...} at the end.
- * Only frames that hold "signal.published" count when MESSAGE is given. */
+ * Only frames that hold "signal.published" count when MESSAGE is given. With `ack` each connection acknowledges once a
+ * second how far it has read, at a moment of its own. */
 #define _GNU_SOURCE
 #include <arpa/inet.h>
 #include <errno.h>
@@ -17,10 +18,11 @@
 #include <time.h>
 #include <unistd.h>
 
-typedef struct { int fd, upgraded, ready, have; uint64_t skip; char head[4096]; } Conn;
+typedef struct { int fd, upgraded, ready, have; uint64_t skip, seq, acked; double acked_at; char head[4096]; } Conn;
 
 static int port, wanted_conns, ready_conns, epoll_fd;
-static uint64_t counted;
+static uint64_t counted, acks;
+static int acking;
 static const char *header = "X-Bench: 1", *hello;
 
 static double now(void) { struct timespec t; clock_gettime(CLOCK_MONOTONIC, &t); return t.tv_sec + t.tv_nsec / 1e9; }
@@ -50,7 +52,19 @@ static void dial(Conn *c) {
 
 static void frame(Conn *c, const char *payload, size_t n) {
     if (!c->ready && hello && memmem(payload, n, "\"subscribed\"", 12)) { c->ready = 1; ready_conns++; }
-    else if (!hello || memmem(payload, n, "\"signal.published\"", 18)) counted++;
+    else if (!hello || memmem(payload, n, "\"signal.published\"", 18)) {
+        counted++;
+        const char *seq = acking ? memmem(payload, n, "\"seq\":", 6) : 0;
+        if (seq) c->seq = strtoull(seq + 6, 0, 10);
+    }
+}
+
+static void acknowledge(Conn *c) {
+    char text[128];
+    if (c->seq == c->acked || now() - c->acked_at < 1) return;
+    snprintf(text, sizeof text, "{\"type\":\"ack\",\"channel\":\"main\",\"through\":%lu}", c->seq);
+    say(c, text);
+    c->acked = c->seq; c->acked_at = now(); acks++;
 }
 
 static void feed(Conn *c, char *p, size_t n) {
@@ -80,25 +94,27 @@ static void feed(Conn *c, char *p, size_t n) {
 }
 
 int main(int argc, char **argv) {
-    if (argc < 5) { fprintf(stderr, "sink PORT CONNECTIONS FRAMES_WANTED SECONDS_MAX [HEADER [MESSAGE]]\n"); return 2; }
+    if (argc < 5) { fprintf(stderr, "sink PORT CONNECTIONS FRAMES_WANTED SECONDS_MAX [HEADER [MESSAGE [ack]]]\n"); return 2; }
     port = atoi(argv[1]); wanted_conns = atoi(argv[2]);
     uint64_t wanted = strtoull(argv[3], 0, 10); double seconds_max = atof(argv[4]);
     if (argc > 5) header = argv[5];
     if (argc > 6) hello = argv[6];
+    acking = argc > 7 && !strcmp(argv[7], "ack");
     struct rlimit files; getrlimit(RLIMIT_NOFILE, &files); files.rlim_cur = files.rlim_max; setrlimit(RLIMIT_NOFILE, &files);
     epoll_fd = epoll_create1(0);
     Conn *conns = calloc(wanted_conns, sizeof *conns); int dialled = 0, announced = 0;
     static char buffer[1 << 18]; struct epoll_event due[256]; double began = now(), opened = 0;
     while (now() - began < seconds_max && !(announced && counted >= wanted)) {
-        while (dialled < wanted_conns && dialled < ready_conns + 64) dial(&conns[dialled++]);
+        while (dialled < wanted_conns && dialled < ready_conns + 64) { conns[dialled].acked_at = now() - (double)dialled / wanted_conns; dial(&conns[dialled++]); }
         int k = epoll_wait(epoll_fd, due, 256, 50);
         for (int i = 0; i < k; i++) {
             Conn *c = due[i].data.ptr; ssize_t n = recv(c->fd, buffer, sizeof buffer, 0);
             if (n <= 0) { fprintf(stderr, "a connection was closed: %s\n", n ? strerror(errno) : "eof"); return 1; }
             feed(c, buffer, n);
+            if (acking) acknowledge(c);
         }
         if (!announced && ready_conns == wanted_conns) { announced = 1; opened = now() - began; printf("ready\n"); fflush(stdout); }
     }
-    printf("{\"frames\":%lu,\"open_s\":%.3f,\"took_s\":%.3f}\n", counted, opened, now() - began - opened);
+    printf("{\"frames\":%lu,\"open_s\":%.3f,\"took_s\":%.3f,\"acks\":%lu}\n", counted, opened, now() - began - opened, acks);
     return counted >= wanted ? 0 : 1;
 }

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -20,11 +21,17 @@ START_S = 30  # Three times what a slow machine needs.
 
 
 class RunningServer:
-    """`with RunningServer(folder) as server:` gives `url`, `admin_key` (kept over restarts) and `log`."""
+    """`with RunningServer(folder) as server:` gives `url`, `admin_key` (kept over restarts) and `log`.
 
-    def __init__(self, folder: Path, *, store_url: str | None = None, **settings: object) -> None:
+    `within` are the words of a command that starts it somewhere else and becomes it, as `ip netns exec NAME` does.
+    """
+
+    def __init__(
+        self, folder: Path, *, store_url: str | None = None, within: Sequence[str] = (), **settings: object
+    ) -> None:
         self.folder = folder
         self.store_url = store_url or f"sqlite:///{folder / 'catalyst.db'}"
+        self.within = within
         self.settings = {f"CATALYST_{name.upper()}": str(value) for name, value in settings.items()}
         self.admin_key = ""
         self.url = ""
@@ -38,7 +45,7 @@ class RunningServer:
         self._close()
         with self.log_path.open("a") as log:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "catalyst_signals", "serve", "--port", str(self.port)],
+                [*self.within, sys.executable, "-m", "catalyst_signals", "serve", "--port", str(self.port)],
                 cwd=self.folder, env=self._environment(), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=log,
                 text=True, start_new_session=True,
             )  # fmt: skip

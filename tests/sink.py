@@ -32,6 +32,7 @@ class Sink:
         self.came: list[Came] = []
         self.status = 200
         self.answer = b"{}"
+        self.headers: dict[str, str] = {}
         sink = self
 
         class Handler(BaseHTTPRequestHandler):
@@ -43,6 +44,8 @@ class Sink:
                 sink.came.append(Came(self.path, headers, body))
                 self.send_response(sink.status)
                 self.send_header("Content-Length", str(len(sink.answer)))
+                for name, value in sink.headers.items():
+                    self.send_header(name, value)
                 self.end_headers()
                 self.wfile.write(sink.answer)
 

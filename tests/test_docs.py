@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parent.parent
 SOURCE = ROOT / "src" / "catalyst_signals"
+EXAMPLES = sorted((ROOT / "examples").rglob("*.md"))
 
 SPEAKS_THE_PROTOCOL = "hub.py tape.py wire.py session.py server/stream.py server/node.py client/*.py"
 MESSAGES = """
@@ -97,9 +98,10 @@ def commands(command: Any, path: str) -> Iterator[str]:
 
 def test_every_route_is_in_protocol_md() -> None:
     """Under its path, with the names in braces as PROTOCOL has them."""
-    from catalyst_signals.server import admin, api, door, filters, inbox, sse, status
+    from catalyst_signals.server import door
+    from catalyst_signals.server.app import ROUTERS
 
-    routers = (admin.router, api.router, filters.router, inbox.router, sse.router, status.router)
+    routers = [part.router for part in ROUTERS]
     paths = {re.sub(r":\w+}", "}", getattr(route, "path", "")) for router in routers for route in router.routes}
     paths.add(door.PATH)
     missing(sorted(paths), "docs/protocol.md", mark=r"{}(?![\w/{{])")
@@ -107,6 +109,6 @@ def test_every_route_is_in_protocol_md() -> None:
 
 def test_links_between_pages_lead_somewhere() -> None:
     """A page that moved takes its links along."""
-    for page in [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").rglob("*.md"))]:
+    for page in [ROOT / "README.md", ROOT / "AGENTS.md", *sorted((ROOT / "docs").rglob("*.md")), *EXAMPLES]:
         for link in re.findall(r"\]\((?!https?:|#|mailto:)([^)#\s]+)", page.read_text()):
             assert (page.parent / link).exists(), f"{page.relative_to(ROOT)} links to {link}, which is not there"

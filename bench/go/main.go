@@ -1,5 +1,6 @@
 // The engine of Centrifugo, the centrifuge library, as a small server: memory broker with history, recovery and
-// positioning, JSON over WebSocket, publishing over HTTP. `engine PORT [HISTORY]`
+// positioning, JSON over WebSocket, publishing over HTTP. `engine PORT [HISTORY [REDIS]]`; with a REDIS
+// (redis://host:port) the broker is that of the library for Redis, so that several of these are one.
 //
 //	POST /publish  {"channel":..,"data":..,"tags":{..}}, one or several after each other; answers when all are in
 //	GET  /history?channel=..&offset=..&epoch=..&limit=..
@@ -56,6 +57,9 @@ func main() {
 		ClientChannelLimit:          128,
 	})
 	check(err)
+	if len(os.Args) > 3 {
+		shareThrough(os.Args[3], node)
+	}
 	node.OnConnecting(anybody)
 	node.OnConnect(mayRecoverAndFilter)
 	check(node.Run())
@@ -66,6 +70,14 @@ func main() {
 	http.HandleFunc("/publish", e.publish)
 	http.HandleFunc("/history", e.read)
 	check(http.ListenAndServe("127.0.0.1:"+os.Args[1], nil))
+}
+
+func shareThrough(redis string, node *centrifuge.Node) {
+	shard, err := centrifuge.NewRedisShard(node, centrifuge.RedisShardConfig{Address: redis})
+	check(err)
+	broker, err := centrifuge.NewRedisBroker(node, centrifuge.RedisBrokerConfig{Shards: []*centrifuge.RedisShard{shard}})
+	check(err)
+	node.SetBroker(broker)
 }
 
 func anybody(context.Context, centrifuge.ConnectEvent) (centrifuge.ConnectReply, error) {

@@ -25,9 +25,14 @@ REQUIREMENTS, GO_FOLDER = HERE / "requirements.txt", HERE.parent / "go"
 def everything() -> None:
     """Install what is not there yet."""
     once(PYTHON, REQUIREMENTS.read_text(), python_peers)
-    once(ENGINE, "".join((GO_FOLDER / f).read_text() for f in ("go.mod", "go.sum", "main.go")), engine)
+    the_engine()
     once(NATS, NATS_VERSION, nats)
     once(NATS_OF_DEBIAN, "apt", nats_of_debian)
+
+
+def the_engine() -> None:
+    """Centrifugo's alone."""
+    once(ENGINE, "".join((GO_FOLDER / f).read_text() for f in ("go.mod", "go.sum", "main.go")), engine)
 
 
 def once(made: Path, wanted: str, how: Callable[[], None]) -> None:

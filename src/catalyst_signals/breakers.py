@@ -24,14 +24,16 @@ State = Literal["closed", "open", "half_open"]
 class Breaker:
     """Of one thing that is asked. Who asks says how it ended: `worked`, `failed`, or `let_go` when nobody knows."""
 
-    def __init__(self, name: str, *, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, name: str, *, pauses_s: tuple[float, float] = PAUSES_S, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self.name = name
         self.state: State = "closed"
         self.error = ""  # Why it was opened, or last stayed so; empty while it is closed.
         self._clock = clock
         self._since_s = clock()
         self._failures = 0
-        self._pauses = Backoff(*PAUSES_S)
+        self._pauses = Backoff(*pauses_s)
         self._until_s = 0.0
 
     @property

@@ -16,7 +16,14 @@ from typing import Self
 
 from catalyst_signals.backoff import Backoff
 from catalyst_signals.brokers import Broker
-from catalyst_signals.errors import CatalystError, HistoryRewritten, PositionTooOld, RangeUntrusted, Unavailable
+from catalyst_signals.errors import (
+    CatalystError,
+    HistoryRewritten,
+    PositionTooOld,
+    RangeUntrusted,
+    StoreUnavailable,
+    Unavailable,
+)
 from catalyst_signals.events import EPOCH_GAP, Extent, Frame, next_seq, rewound_after
 from catalyst_signals.hub import Hub
 from catalyst_signals.stores import Store
@@ -28,6 +35,7 @@ from catalyst_signals.wire import frame_of
 log = logging.getLogger("catalyst.follow")
 
 FILL_EVENTS = 1000
+GO_ON_S = 5.0  # A channel that cannot go on at all does not keep others from being written for ever.
 PASSED_MAX = 1000  # Seq and hash8 of the newest that were let through: after a rewind they tell how far all agree.
 Fold = Callable[[Frame], None]
 
@@ -146,6 +154,7 @@ class Follower:
 
     async def _recover(self, tape: Tape) -> None:
         """Go on in an epoch above all that anyone can have seen; in the same one if the store has our tip after all."""
+        again = Backoff(self._poll_s / 4, self._poll_s)
         while True:
             try:
                 extent = await self._above(tape)
@@ -153,7 +162,7 @@ class Follower:
                 break
             except (ValueError, CatalystError) as error:  # Another process was first, or the store is away: look again.
                 log.warning("the channel cannot go on yet", extra={"channel": tape.channel, "reason": str(error)})
-                await asyncio.sleep(self._poll_s)
+                await asyncio.sleep(again.next_s())
         log.warning("the channel goes on", extra={"channel": tape.channel, "epoch": extent.epoch})
         self.extents[tape.channel] = extent
         for jumped in self._jumped:
@@ -204,14 +213,31 @@ class Follower:
             elif extent.newest > tape.tip:
                 self.fill(tape)
 
+    async def look_again(self) -> None:
+        """After an outage, before more is written: a log that lost its end goes on above all that we gave out.
+
+        Raises:
+            Unavailable: nothing was learned.
+        """
+        try:
+            await self.poll()
+        except Unavailable:
+            raise
+        except CatalystError as error:  # It is for whoever writes to find out what that means for them.
+            log.warning("the store was asked where it ends and refused", extra={"reason": str(error)})
+        if self._recovering:
+            await asyncio.wait(self._recovering, timeout=GO_ON_S)
+
     async def _open(self, extent: Extent) -> None:
         """A tape at the newest event that may be shown; its hash, but at the log's end, is known by reading it."""
         seq, tip, epoch = extent.newest, extent.hash_last, extent.epoch_at(extent.newest)
         if extent.durable < extent.first:
             tip = extent.hash_before
         elif extent.durable < extent.last:
-            (newest,) = await self._store.read(extent.channel, seq - 1, 1)
-            tip = newest.hash
+            read = await self._store.read(extent.channel, seq - 1, 1)
+            if [event.seq for event in read] != [seq]:
+                raise StoreUnavailable("the log was taken back while it was asked for its end", channel=extent.channel)
+            tip = read[0].hash
         known = self._hub.tapes.get(extent.channel)
         if known is None or known.stopped is not None:
             self._hub.open(extent.channel, epoch, seq, tip[:4].hex())

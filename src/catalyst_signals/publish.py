@@ -11,7 +11,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol, Self
 
@@ -57,12 +58,16 @@ class Publisher:
 
     def __init__(
         self, store: Appends, follower: Follower, broker: Broker, *, queue_max: int = 10_000,
-        check_there: Callable[[], None] = lambda: None,
+        check_there: Callable[[], None] = lambda: None, look_again: Callable[[], Awaitable[None]] | None = None,
     ) -> None:  # fmt: skip
-        """`check_there` raises StoreUnavailable while it is known that nothing can be stored."""
+        """`check_there` raises StoreUnavailable while it is known that nothing can be stored.
+
+        `look_again` is what is done before a commit whose outcome is unknown is asked again; None: Follower's.
+        """
         self._store = store
-        self._check_there = check_there
+        self.check_there = check_there
         self._follower = follower
+        self._look_again = look_again or follower.look_again
         self._broker = broker
         self._queue_max = queue_max
         self._queue: FairQueue[_Waiting] = FairQueue()
@@ -73,6 +78,7 @@ class Publisher:
         self.stored = 0
         self.answer_s = Histogram(LATENCY_S)  # From taking a publish to its answer.
         self.commit_s = Histogram(LATENCY_S)
+        self._is_back = asyncio.Event()
         self._told = True  # The others, of the commit before.
 
     async def __aenter__(self) -> Self:
@@ -108,7 +114,7 @@ class Publisher:
         """
         if self._draining:
             raise Draining(retry_after_s=1)
-        self._check_there()
+        self.check_there()
         drafts = sum(len(batch.drafts) for batch in batches)
         if drafts > 2 * DRAFTS_MAX + 1:  # The ends of what they supersede and a webhook's raw body come on top.
             raise TooLarge(f"{DRAFTS_MAX} signals may come at once", got=drafts, allowed=DRAFTS_MAX)
@@ -185,6 +191,8 @@ class Publisher:
         while True:
             began_s = time.perf_counter()
             try:
+                if again.tries:  # What answers now may be another server, which lacks what was given out before.
+                    await self._look_again()
                 results = await self._store.append(batches) if batches else []
                 self.commit_s.note(time.perf_counter() - began_s)
                 return results
@@ -192,7 +200,17 @@ class Publisher:
                 log.warning("a commit has an unknown outcome, appending again", extra={"reason": str(error)})
             except CatalystError as error:
                 return [Refused(error)] * len(batches)
-            await asyncio.sleep(again.next_s())
+            await self._pause(again.next_s())
+
+    def store_is_back(self) -> None:
+        """What waits to be appended again is appended now."""
+        self._is_back.set()
+
+    async def _pause(self, longest_s: float) -> None:
+        self._is_back.clear()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await self._is_back.wait()
 
     async def _settle(self, taken: list[_Waiting], results: Result) -> None:
         """Offer what is new, answer each publisher for itself, and hint to the others."""

@@ -5,8 +5,11 @@ Law: nothing waits longer than `timeout_ms` for a connection. Who calls bounds t
 twice where it may have to find out first that somebody else is to be asked.
 
     redis://[user:password@]host[:6379][/db]                       one server; rediss: with TLS
-    redis+sentinel://host[:26379],host,host/name[/db]              the primary that the Sentinels call by this name
+    redis+sentinel://[user:password@]host[:26379],host/name[/db]   the primary that the Sentinels call by this name
     redis+cluster://host[:6379],host,host                          a Cluster, reached through any of these
+
+The user and the password are those of the Redis that keeps the data; Sentinels that ask for their own get what the
+parameters `sentinel_username` and `sentinel_password` say, and no other.
 
 RESP 2 is spoken: what RESP 3 adds (pushes, a handshake for maintenance) is not used here.
 """
@@ -31,6 +34,9 @@ from catalyst_signals.urls import split, without_password
 
 TIMEOUT_MS = 250
 PARAMETERS = frozenset(("timeout_ms", "prefix", "tls", "ca"))
+OF_SENTINELS = frozenset(("sentinel_username", "sentinel_password"))  # As redis-py calls them, with whose they are.
+OF_CACHES = "redis://host:6379/0, redis+sentinel://host:26379,host/name, redis+cluster://host:6379,host"
+OF_HINTS = "redis+pubsub://host:6379/0, redis+pubsub+sentinel://host:26379,host/name"
 FAILURES = (RedisError, RedisClusterException, OSError, TimeoutError)
 """All that a client raises when Redis is away, hangs or refuses."""
 
@@ -48,6 +54,7 @@ class Place:
     service: str = ""
     cluster: bool = False
     options: tuple[tuple[str, Any], ...] = ()
+    sentinel_options: tuple[tuple[str, Any], ...] = ()
 
     @property
     def call_s(self) -> float:
@@ -66,13 +73,14 @@ def place_of(url: str, *, setting: str) -> Place:
     Raises:
         Misconfigured: it cannot be understood; says why.
     """
-    parts, query = split(url, known=PARAMETERS)
+    through_sentinels = "sentinel" in url.partition(":")[0].split("+")
+    parts, query = split(url, known=PARAMETERS | OF_SENTINELS if through_sentinels else PARAMETERS)
     try:
         return _place(parts.scheme, parts.netloc, [unquote(each) for each in parts.path.split("/") if each], query)
     except ValueError as wrong:
         raise Misconfigured(
-            f"this is no URL of a Redis: {wrong}", field=setting, got=without_password(url),
-            allowed="redis://host:6379/0, redis+sentinel://host:26379,host/name, redis+cluster://host:6379,host",
+            f"{setting} is no URL of a Redis: {wrong}", field=setting, got=without_password(url),
+            allowed=OF_HINTS if "pubsub" in parts.scheme.split("+") else OF_CACHES,
         ) from None  # fmt: skip
 
 
@@ -85,7 +93,7 @@ def _place(scheme: str, netloc: str, path: list[str], query: dict[str, str]) -> 
         raise ValueError("several hosts are for redis+sentinel: and redis+cluster:")
     service = path.pop(0) if sentinel and path else ""
     if sentinel and not service:
-        raise ValueError("the name of the primary is missing, as in redis+sentinel://host:26379/mymaster")
+        raise ValueError(f"the name of the primary is missing, as in {scheme}://host:26379/mymaster")
     if len(path) > (0 if cluster else 1):
         raise ValueError("there is too much after the host")
     timeout_s = float(query.get("timeout_ms", TIMEOUT_MS)) / 1000
@@ -96,6 +104,7 @@ def _place(scheme: str, netloc: str, path: list[str], query: dict[str, str]) -> 
         addresses=addresses, prefix=query.get("prefix", "catalyst"), timeout_s=timeout_s,
         db=int(path[0]) if path else 0, service=service, cluster=cluster,
         options=tuple({**_user(user), **(_tls(query) if secure else {})}.items()),
+        sentinel_options=tuple((name.removeprefix("sentinel_"), query[name]) for name in OF_SENTINELS & query.keys()),
     )  # fmt: skip
 
 
@@ -137,7 +146,8 @@ async def connected(place: Place, *, retries: int = 0) -> AsyncIterator[Client]:
             yield cluster
         elif place.service:
             asking = {name: value for name, value in options.items() if name not in ("username", "password")}
-            sentinel = Sentinel(place.addresses, sentinel_kwargs=asking | patient)  # type: ignore[no-untyped-call]
+            asking |= dict(place.sentinel_options) | patient
+            sentinel = Sentinel(place.addresses, sentinel_kwargs=asking)  # type: ignore[no-untyped-call]
             stack.push_async_callback(sentinel.aclose)
             primary = sentinel.master_for(place.service, db=place.db, **options)
             stack.push_async_callback(primary.aclose)

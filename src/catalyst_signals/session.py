@@ -7,9 +7,12 @@ Law: nothing but `auth` is accepted before authentication; a position resumes ex
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from decimal import Decimal
-from typing import Any
+from typing import Annotated, Any
+
+import msgspec
 
 from catalyst_signals.errors import (
     EpochChanged,
@@ -30,6 +33,8 @@ _FIELDS = {
     "subscribe": ("channel", "channels", "filter", "after", "epoch", "hash", "position_s", *Modifiers._fields),
     "unsubscribe": ("channel",),
     "publish": ("channel", "signal"),
+    "ack": ("channel", "through"),
+    "heartbeat": ("channel", "every_s"),
 }  # What each message may hold beside `type` and `ref`: a mistyped `aftr` would be a silent loss.
 
 
@@ -72,7 +77,36 @@ class Publish:
     signal: object
 
 
-Command = Auth | Subscribe | Unsubscribe | Publish
+@dataclass(frozen=True, slots=True)
+class Ack:
+    """`{"type":"ack","channel":"main","through":10420}`: everything up to there was handled."""
+
+    ref: object
+    channel: str
+    through: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """`{"type":"heartbeat","channel":"main","every_s":60}`: a beat; `every_s` as `PUT .../heartbeat` takes it."""
+
+    ref: object
+    channel: str
+    every_s: float | msgspec.UnsetType | None
+
+
+class _PlainAck(msgspec.Struct, tag_field="type", tag="ack", forbid_unknown_fields=True):
+    """As every client sends it once a second: read the short way, since nothing else comes so often."""
+
+    through: Annotated[int, msgspec.Meta(ge=0, lt=2**63 - 1)]
+    channel: str = "main"
+
+
+_ACK = '{"type":"ack",'
+_plain_ack = msgspec.json.Decoder(_PlainAck).decode
+
+
+Command = Auth | Subscribe | Unsubscribe | Publish | Ack | Heartbeat
 
 
 class Refusal(Exception):
@@ -91,6 +125,10 @@ def read(text: str | bytes, *, authenticated: bool) -> Command:
         Refusal: answer with an error message; the connection goes on.
         InvalidJson: not JSON at all.
     """
+    if authenticated and isinstance(text, str) and text.startswith(_ACK):
+        with suppress(msgspec.MsgspecError):  # What it is instead is said below.
+            plain = _plain_ack(text)
+            return Ack(None, plain.channel, plain.through)
     content = decode(text)
     ref = content.get("ref") if isinstance(content, dict) else None
     if isinstance(ref, Decimal):
@@ -114,6 +152,10 @@ def _command(content: Any, ref: object, authenticated: bool) -> Command:
         raise Unauthenticated('send {"type":"auth","key":"cat_..."} first')
     if kind == "publish":
         return Publish(ref, check_channel_name(content.get("channel", "main")), content.get("signal"))
+    if kind == "ack":
+        return Ack(ref, check_channel_name(content.get("channel", "main")), _through(content.get("through")))
+    if kind == "heartbeat":
+        return Heartbeat(ref, check_channel_name(content.get("channel", "main")), _every(content))
     if kind == "unsubscribe":
         return Unsubscribe(ref, check_channel_name(content.get("channel")))
     return _subscribe(content, ref)
@@ -154,6 +196,21 @@ def _seq(after: object) -> int | None:
     if after is None or (isinstance(after, int) and not isinstance(after, bool) and 0 <= after < 2**63):
         return after
     raise InvalidRequest("`after` is a seq: a whole number from 0", field="after", got=after, allowed=">= 0")
+
+
+def _through(value: object) -> int:
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 2**63:
+        return value
+    raise InvalidRequest("`through` is a seq: a whole number from 0", field="through", got=value, allowed=">= 0")
+
+
+def _every(content: dict[str, Any]) -> float | msgspec.UnsetType | None:
+    value = content.get("every_s", msgspec.UNSET)
+    if value is None or value is msgspec.UNSET:
+        return value
+    if isinstance(value, int | float | Decimal) and not isinstance(value, bool):
+        return float(value)
+    raise InvalidRequest("`every_s` is seconds, or null", field="every_s", got=value, allowed="a number or null")
 
 
 def modifiers_of(content: Mapping[str, Any]) -> Modifiers:

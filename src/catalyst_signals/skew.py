@@ -13,6 +13,7 @@ from catalyst_signals.events import Frame, parse_iso
 
 PUBLISHERS_MAX = 100  # Those heard last.
 SIGNALS_KEPT = 64
+JUDGED = 8  # The newest: a clock that was set right is right after so many signals.
 WORTH_SAYING_S = 2.0
 _PUBLISHED = b'{"type":"signal.published"'  # Later versions repeat the `sent_at` of the first.
 
@@ -22,6 +23,8 @@ class Skews:
 
     def __init__(self) -> None:
         self._newest: OrderedDict[str, deque[float]] = OrderedDict()
+        self._channels: dict[str, set[str]] = {}
+        self._heard: set[str] = set()
 
     def fold(self, frame: Frame) -> None:
         """Take in an event; costs next to nothing unless it carries `sent_at`."""
@@ -32,18 +35,33 @@ class Skews:
         data = doc["data"]
         sent_us, ts_us = parse_iso(str(data.get("sent_at"))), parse_iso(doc["ts"])
         if sent_us is not None and ts_us is not None:
-            self._take(str((data.get("provider") or {}).get("id", "")), (ts_us - sent_us) / 1_000_000)
+            publisher = str((data.get("provider") or {}).get("id", ""))
+            self._take(publisher, frame.channel, (ts_us - sent_us) / 1_000_000)
 
-    def _take(self, publisher: str, seconds: float) -> None:
+    def _take(self, publisher: str, channel: str, seconds: float) -> None:
+        self._channels.setdefault(publisher, set()).add(channel)
+        if publisher:
+            self._heard.add(publisher)
         self._newest.setdefault(publisher, deque(maxlen=SIGNALS_KEPT)).append(seconds)
         self._newest.move_to_end(publisher)
         if len(self._newest) > PUBLISHERS_MAX:
-            self._newest.popitem(last=False)
+            gone, _ = self._newest.popitem(last=False)
+            self._channels.pop(gone, None)
+            self._heard.discard(gone)
 
     def of(self, publisher: str) -> float | None:
         """The smallest `ts - sent_at` of a publisher's newest signals, in seconds; None if it says no `sent_at`."""
         newest = self._newest.get(publisher)
         return min(newest) if newest else None
+
+    def heard(self) -> dict[str, float]:
+        """Those heard since this was last asked, with the smallest of their newest few differences."""
+        heard, self._heard = self._heard, set()
+        return {publisher: min(list(self._newest[publisher])[-JUDGED:]) for publisher in heard}
+
+    def channels_of(self, publisher: str) -> list[str]:
+        """Where its signals came, as far as this process has seen."""
+        return sorted(self._channels.get(publisher, ()))
 
     @property
     def worst_s(self) -> float:

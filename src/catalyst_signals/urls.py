@@ -55,13 +55,11 @@ def split(url: str, *, known: frozenset[str] = frozenset()) -> tuple[SplitResult
         if name not in known:
             raise Misconfigured(
                 f"`{name}` is not a parameter of {parts.scheme}: URLs",
-                field=name,
-                got=query[name],
-                allowed=sorted(known),
-            )
+                field=name, got=name, allowed=sorted(known),  # Not its value, which may be a password.
+            )  # fmt: skip
     return parts, query
 
 
 def without_password(url: str) -> str:
     """`url` as it may stand in a log or an error; also one that was mistyped."""
-    return re.sub(r"(//[^:@/]*:).*@", r"\1***@", url)
+    return re.sub(r"(//[^:@/]*:).*@", r"\1***@", re.sub(r"([?&][^=&]*password[^=&]*=).*", r"\1***", url))

@@ -60,7 +60,7 @@ def emptied(name: str, folder: Path) -> str:
 async def owner_of(folder: Path) -> AsyncIterator[SqliteStore]:
     """What the first of several processes does: it has the file open, and serves it on a socket."""
     async with SqliteStore(folder / "catalyst.db") as store:
-        async with StoreService(store, Gatherer(store), store.durability) as service:
+        async with StoreService(store, Gatherer(store)) as service:
             async with Listener(reachable(str(folder / "catalyst.sock")), {"store": service}):
                 yield store
 

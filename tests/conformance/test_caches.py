@@ -222,10 +222,14 @@ async def test_an_answer_that_came_too_late_is_nobody_elses() -> None:
 
 
 @pytest.mark.slow
-async def test_takes_go_on_when_sentinels_put_another_in_the_primarys_place() -> None:
-    """Within a few seconds: one to notice, and the vote."""
-    with Sentinels() as redis:
-        async with open_cache(f"{redis.url}?timeout_ms=200") as cache:
+async def test_takes_go_on_when_sentinels_put_another_in_the_primarys_place(caplog: pytest.LogCaptureFixture) -> None:
+    """Within a few seconds: one to notice, and the vote. The Sentinels have a password of their own, as they should."""
+    with Sentinels(password="hush", sentinel_password="psst") as redis:
+        for wrong in ("", "&sentinel_password=hush"):
+            async with open_cache(f"{redis.url}?timeout_ms=200{wrong}") as cache:
+                await refusal(lambda cache=cache: cache.get("a"), within_s=3 * 0.4)  # type: ignore[misc]
+        assert "the cache is away" in caplog.text and "hush" not in caplog.text
+        async with open_cache(f"{redis.url}?timeout_ms=200&sentinel_password=psst") as cache:
             assert await cache.take("a", 1, 5) == 0.0
             redis.redises[0].child.kill()
             began_s = time.monotonic()
@@ -291,7 +295,8 @@ async def test_over_tls_with_a_password_and_no_more_rights_than_are_needed(
     [
         "redis://", "redis://a,b", "redis://a/x", "redis://a/0/1", "redis://a:port", "redis://a?timeout_ms=0",
         "redis://a?colour=red", "redis+sentinel://a", "redis+cluster://a/0", "memcached://", "memcached://a:port",
-        "memcached://a/0", "memcached://a?timeout_ms=x", "memory:?a=b", "tape://a",
+        "memcached://a/0", "memcached://a?timeout_ms=x", "memory:?a=b", "tape://a", "redis://a?sentinel_password=hush",
+        "redis+sentinel://a?sentinel_password=hush", "redis+sentinel://a/m?sentinel_pasword=hush",
     ],
 )  # fmt: skip
 def test_a_url_that_says_nothing_is_refused_at_start(url: str) -> None:

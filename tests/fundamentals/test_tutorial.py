@@ -95,4 +95,5 @@ async def test_7_the_server_may_die_at_any_time(server: RunningServer) -> None:
         while len(got) < 2:
             await asyncio.sleep(0.05)
     listener.cancel()
+    await asyncio.wait([listener])
     assert [signal.id for signal in got] == ["before", "after"]

@@ -55,6 +55,16 @@ def catalyst(*args: str, text: str | None = None) -> subprocess.CompletedProcess
     )
 
 
+@pytest.mark.parametrize("setting", ["store_url", "broker_url", "cache_url"])
+def test_each_of_the_urls_is_a_flag_of_serve(setting: str) -> None:
+    """Whoever tries it out types it; the environment is for what stays."""
+    flags = {"store_url": "memory:", setting: "tape://me:hush@here"}
+    words = [word for name, url in flags.items() for word in (f"--{name.replace('_', '-')}", url)]
+    done = catalyst("serve", "--port", "0", *words)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert f"{setting} has an unknown scheme `tape:`" in done.stderr and "hush" not in done.stderr
+
+
 def ndjson(count: int, **more: Any) -> str:
     """So many drafts, a line each."""
     return "".join(json.dumps({"symbol": f"S{i}", "action": "BUY", "id": f"n{i}"} | more) + "\n" for i in range(count))

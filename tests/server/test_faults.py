@@ -65,7 +65,8 @@ def test_keys_users_and_channels_survive_a_restart(tmp_path: Path) -> None:
             end()
             server.start()
             with server.http(key) as eve:
-                assert {c["channel"] for c in eve.get("/v1/channels").json()["channels"]} == {"main", "crypto"}
+                found = {channel["channel"] for channel in eve.get("/v1/channels").json()["channels"]}
+                assert found == {"acks", "crypto", "items", "main"}
             with server.http() as http:
                 assert http.get("/v1/channels/crypto").json()["retention"]["count"] == 5
                 assert {u["user"] for u in http.get("/v1/users").json()["users"]} == {"admin", "eve"}

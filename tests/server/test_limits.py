@@ -276,6 +276,6 @@ async def test_every_part_is_told_with_its_breaker(node: Node) -> None:
     """`/readyz` shows them; a part that is missing there is one that nobody looks at."""
     told = components(node)
     assert [(each.name, each.state, each.error) for each in told] == [
-        (name, "closed", "") for name in ("store_writes", "store_reads", "broker", "cache")
+        (name, "closed", "") for name in ("store_writes", "store_reads", "store_upkeep", "broker", "cache")
     ]
     assert told[1].lag_s < 1

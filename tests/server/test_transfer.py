@@ -37,6 +37,7 @@ def origin(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
         yield server
 
 
+@pytest.mark.slow
 def test_a_running_log_moves_to_another_place_with_its_users_and_its_ids(origin: RunningServer, tmp_path: Path) -> None:
     """A new machine: the same keys work, a retry is still a retry, and old positions resume exactly."""
     done = catalyst("export", str(tmp_path / "log.ndjson"), "--store-url", origin.store_url, folder=tmp_path)

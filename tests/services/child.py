@@ -15,6 +15,7 @@ import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from types import TracebackType
 from typing import Self
 
 import pytest
@@ -157,3 +158,24 @@ class Child:
     def thaw(self) -> None:
         """It goes on."""
         os.kill(self.pid, signal.SIGCONT)
+
+
+class Service:
+    """One child in a folder of its own, for as long as a `with` lasts; whoever derives from it sets both."""
+
+    folder: Folder
+    child: Child
+    stops_within_s = 30.0  # 0 for one that has nothing to lose: it is killed.
+
+    def __enter__(self) -> Self:
+        self.child.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self.stops_within_s:
+            self.child.stop(self.stops_within_s)
+        else:
+            self.child.kill()
+        self.folder.remove()

@@ -1,14 +1,21 @@
-"""A wire that can be cut: a TCP proxy of ours between a server and what it depends on.
+"""What can be cut between a server and what it depends on: a TCP proxy of ours, or a network of its own.
 
-`cut` loses everything in silence, as a network does; `reset` closes what there is; `delay_s` is one way.
+A `Wire` is carried by this process: `cut` loses everything in silence, as a network does; `reset` closes what there is;
+`delay_s` is one way. A `Network` is the kernel's: what is cut there really is lost, and TCP itself has to find out.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
+import subprocess
 import threading
 from types import TracebackType
 from typing import Self
+
+import pytest
+
+from tests.services.child import program
 
 
 class Wire:
@@ -91,3 +98,63 @@ class Wire:
             writer.write(data)
             await writer.drain()
         writer.write_eof()
+
+
+class Network:
+    """A network namespace, joined to this machine's own by a pair of virtual devices. Needs root, which CI is.
+
+    `here` is our address as it is seen from inside, `there` that of whoever runs inside, by the words of `inside`.
+    """
+
+    def __init__(self) -> None:
+        if os.geteuid() != 0 and not os.environ.get("CI"):
+            pytest.skip("a network namespace needs root")
+        number = os.getpid() % 16_000
+        self.name = f"catalyst{number}"
+        self._ends = f"cat{number}a", f"cat{number}b"
+        net = f"10.{200 + number // 256 % 50}.{number % 256}"
+        self.here, self.there = f"{net}.1", f"{net}.2"
+        self.inside = [program("ip"), "netns", "exec", self.name]
+
+    def __enter__(self) -> Self:
+        ours, theirs = self._ends
+        try:
+            _run("ip", "netns", "add", self.name)
+            _run("ip", "link", "add", ours, "type", "veth", "peer", "name", theirs, "netns", self.name)
+            for where, device, address in (([], ours, self.here), (["-n", self.name], theirs, self.there)):
+                _run("ip", *where, "address", "add", f"{address}/24", "dev", device)
+                _run("ip", *where, "link", "set", device, "up")
+            _run("ip", "-n", self.name, "link", "set", "lo", "up")
+        except BaseException:
+            self.__exit__(None, None, None)
+            raise
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        subprocess.run([program("ip"), "link", "delete", self._ends[0]], capture_output=True, check=False)
+        subprocess.run([program("ip"), "netns", "delete", self.name], capture_output=True, check=False)
+
+    def cut(self, port: int) -> None:
+        """Whatever goes to this port of ours, or comes from it, is dropped on its way."""
+        self._rules("-A", port)
+
+    def heal(self, port: int) -> None:
+        """It passes again."""
+        self._rules("-D", port)
+
+    def dropped(self) -> int:
+        """How many packets were, through the rules there are."""
+        lines = _run(*self.inside, program("iptables"), "-L", "-v", "-x", "-n").splitlines()
+        return sum(int(line.split()[0]) for line in lines if " DROP " in line)
+
+    def _rules(self, how: str, port: int) -> None:
+        for chain, side in (("INPUT", "--sport"), ("OUTPUT", "--dport")):
+            _run(*self.inside, program("iptables"), "-w", how, chain, "-p", "tcp", side, str(port), "-j", "DROP")
+
+
+def _run(name: str, *words: str) -> str:
+    done = subprocess.run([program(name), *words], capture_output=True, text=True, timeout=20, check=False)
+    assert done.returncode == 0, f"{name} {' '.join(words)}: {done.stderr or done.stdout}"
+    return done.stdout

@@ -5,16 +5,15 @@ from __future__ import annotations
 import atexit
 import subprocess
 from functools import cache
-from types import TracebackType
 from typing import Self
 
-from tests.services.child import Child, Folder, as_user, free_ports, program
+from tests.services.child import Child, Folder, Service, as_user, free_ports, program
 
 OWNER = "nobody"  # As root it does not run; the package that has the programs makes no user.
 USER, PASSWORD = "catalyst", "it's secret/%"
 
 
-class MariaDb:
+class MariaDb(Service):
     """One server. `with MariaDb() as server:`; `settings` are those of its command line."""
 
     def __init__(self, **settings: str) -> None:
@@ -40,16 +39,10 @@ class MariaDb:
             "mariadb-install-db", f"--datadir={self._data}", "--auth-root-authentication-method=normal",
             "--skip-test-db",
         )  # fmt: skip
-        self.child.start()
+        super().__enter__()
         password = PASSWORD.replace("'", "''")
         self.admin(f"CREATE USER {USER}@'%' IDENTIFIED BY '{password}'")
         return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.child.stop()
-        self.folder.remove()
 
     def admin(self, statement: str) -> str:
         """What `mariadb` prints for a statement of the administrator's."""

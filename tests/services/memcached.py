@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import socket
-from types import TracebackType
-from typing import Self
 
-from tests.services.child import Child, Folder, free_ports, program
+from tests.services.child import Child, Folder, Service, free_ports, program
 
 
-class Memcached:
+class Memcached(Service):
     """`with Memcached() as server:` has `url` for `cache_url`."""
+
+    stops_within_s = 0  # It takes a second to stop otherwise, and has nothing to lose.
 
     def __init__(self) -> None:
         self.folder = Folder("memcached", "nobody")
@@ -27,13 +27,3 @@ class Memcached:
         with socket.create_connection(("127.0.0.1", self.port), 1) as peer:
             peer.sendall(b"version\r\n")
             return peer.recv(64).startswith(b"VERSION")
-
-    def __enter__(self) -> Self:
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.child.kill()  # It takes a second to stop otherwise, and has nothing to lose.
-        self.folder.remove()

@@ -6,10 +6,8 @@ import subprocess
 import urllib.request
 from collections.abc import Mapping
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from tests.services.child import Child, Folder, free_ports, program
+from tests.services.child import Child, Folder, Service, free_ports, program
 
 SHIPPED = Path(__file__).parent.parent.parent / "deploy" / "prometheus"
 
@@ -30,28 +28,17 @@ def check(name: str, *arguments: str | Path) -> str:
     return done.stdout + done.stderr
 
 
-class _Watcher:
+class _Watcher(Service):
     """One of the two: a child that says on `/-/ready` when it is."""
 
     def __init__(self, name: str) -> None:
         self.folder = Folder(name)
         (self.port,) = free_ports(1)
         self.url = f"http://127.0.0.1:{self.port}"
-        self.child: Child
 
     def _answers(self) -> bool:
         with urllib.request.urlopen(f"{self.url}/-/ready", timeout=2) as answer:
             return bool(answer.status == 200)
-
-    def __enter__(self) -> Self:
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.child.stop()
-        self.folder.remove()
 
 
 class Alertmanager(_Watcher):

@@ -7,12 +7,11 @@ import signal
 import subprocess
 from collections.abc import Mapping
 from functools import cache
-from types import TracebackType
 from typing import Self
 
 import psycopg
 
-from tests.services.child import Child, Folder, as_user, free_ports, program
+from tests.services.child import Child, Folder, Service, as_user, free_ports, program
 
 USER = "postgres"
 BIN = "/usr/lib/postgresql/15/bin"
@@ -23,7 +22,7 @@ SETTINGS = {
 }  # fmt: skip
 
 
-class Postgres:
+class Postgres(Service):
     """One server. `with Postgres() as primary:`, and `with primary.replica() as replica:`."""
 
     def __init__(self, *, env: Mapping[str, str] | None = None, **settings: str) -> None:
@@ -48,14 +47,7 @@ class Postgres:
 
     def __enter__(self) -> Self:
         self._make()
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.child.stop()
-        self.folder.remove()
+        return super().__enter__()
 
     def _make(self) -> None:
         self.run("initdb", "-D", str(self.data), "-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "-N")
@@ -121,7 +113,7 @@ class Replica(Postgres):
         self.run("pg_ctl", "promote", "-D", str(self.data), "-w")
 
 
-class PgBouncer:
+class PgBouncer(Service):
     """A pool in transaction mode in front of a server."""
 
     def __init__(self, server: Postgres) -> None:
@@ -158,16 +150,6 @@ ignore_startup_parameters = extra_float_digits
     def _answers(self) -> bool:
         with psycopg.connect(self.url, connect_timeout=5) as connection:
             return connection.execute("select 1").fetchone() is not None
-
-    def __enter__(self) -> Self:
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.child.stop()
-        self.folder.remove()
 
 
 class Shared:

@@ -10,10 +10,8 @@ import urllib.error
 import urllib.request
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Self
 
-from tests.services.child import Child, Folder, free_ports, program
+from tests.services.child import Child, Folder, Service, free_ports, program
 
 DEPLOY = Path(__file__).parent.parent.parent / "deploy"
 
@@ -40,10 +38,11 @@ def changed(text: str, changes: Mapping[str, str]) -> str:
     return text
 
 
-class Proxy:
+class Proxy(Service):
     """A proxy on `url`, once it answers. `log` is all that it wrote."""
 
     name = ""
+    stops_within_s = 5
 
     def __init__(self, nodes: Sequence[int], *, tls: Certificate) -> None:
         self.folder = Folder(self.name)
@@ -72,16 +71,6 @@ class Proxy:
         except urllib.error.HTTPError as refused:
             return refused.code == 404  # It says so itself, whatever the nodes do.
         return False
-
-    def __enter__(self) -> Self:
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.child.stop(5)
-        self.folder.remove()
 
 
 class Nginx(Proxy):

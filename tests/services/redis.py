@@ -2,22 +2,24 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import time
 from collections.abc import Callable
 from types import TracebackType
 from typing import Self
 
-from tests.services.child import Child, Folder, free_ports, program
+from tests.services.child import Child, Folder, Service, free_ports, program
 
 PRIMARY = "mymaster"
 
 
-def ask(port: int, *words: str) -> str:
+def ask(port: int, *words: str, password: str = "") -> str:
     """What `redis-cli` prints for a command."""
     done = subprocess.run(
-        [program("redis-cli"), "-p", str(port), *words], capture_output=True, text=True, timeout=20, check=False
-    )
+        [program("redis-cli"), "-p", str(port), *words], capture_output=True, text=True, timeout=20, check=False,
+        env=os.environ | ({"REDISCLI_AUTH": password} if password else {}),
+    )  # fmt: skip
     assert done.returncode == 0, done.stderr or done.stdout
     return done.stdout
 
@@ -30,15 +32,19 @@ def until(true: Callable[[], bool], within_s: float = 30) -> None:
         time.sleep(0.05)
 
 
-class Redis:
+class Redis(Service):
     """One server that keeps nothing on disk: after `child.kill()` and `child.start()` it is there and empty."""
 
-    def __init__(self, *options: str, port: int = 0) -> None:
+    stops_within_s = 0
+
+    def __init__(self, *options: str, port: int = 0, password: str = "") -> None:
         self.folder = Folder("redis")
         self.port = port or free_ports(1)[0]
         command = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
+        if password:
+            command += ["--requirepass", password, "--masterauth", password]
         command = [program("redis-server"), *command, "--dir", str(self.folder.path), *options]
-        self.child = Child(command, self.folder, lambda: ask(self.port, "ping").strip() == "PONG")
+        self.child = Child(command, self.folder, lambda: ask(self.port, "ping", password=password).strip() == "PONG")
 
     @property
     def url(self) -> str:
@@ -50,25 +56,22 @@ class Redis:
         """For `broker_url`."""
         return f"redis+pubsub://127.0.0.1:{self.port}/0"
 
-    def __enter__(self) -> Self:
-        self.child.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.child.kill()
-        self.folder.remove()
-
 
 class Sentinels:
-    """A primary, two replicas, three Sentinels that put a replica in its place a second after it is gone."""
+    """A primary, two replicas, three Sentinels that put a replica in its place a second after it is gone.
 
-    def __init__(self) -> None:
+    `password` is that of the first three, `sentinel_password` that of the last three.
+    """
+
+    def __init__(self, *, password: str = "", sentinel_password: str = "") -> None:
+        self.password, self.sentinel_password = password, sentinel_password
         first = free_ports(1)[0]
         # Replicas sync at once; the default is to wait 5 s for others.
         now = ("--repl-diskless-sync-delay", "0")
-        self.redises = [Redis(*now, port=first), *(Redis(*now, "--replicaof", f"127.0.0.1 {first}") for _ in range(2))]
+        following = (*now, "--replicaof", f"127.0.0.1 {first}")
+        self.redises = [
+            Redis(*now, port=first, password=password), *(Redis(*following, password=password) for _ in range(2))
+        ]  # fmt: skip
         self.folder = Folder("sentinel")
         self.ports = free_ports(3)
         self.sentinels = [self._sentinel(port) for port in self.ports]
@@ -78,24 +81,30 @@ class Sentinels:
             f"{port}.conf",
             f"port {port}\nbind 127.0.0.1\ndir {self.folder.path}\n"
             f"sentinel monitor {PRIMARY} 127.0.0.1 {self.redises[0].port} 2\n"
-            f"sentinel down-after-milliseconds {PRIMARY} 1000\nsentinel failover-timeout {PRIMARY} 5000\n",
+            f"sentinel down-after-milliseconds {PRIMARY} 1000\nsentinel failover-timeout {PRIMARY} 5000\n"
+            + (f"sentinel auth-pass {PRIMARY} {self.password}\n" if self.password else "")
+            + (f"requirepass {self.sentinel_password}\n" if self.sentinel_password else ""),
         )
         command = [program("redis-server"), config, "--sentinel"]
         return Child(command, self.folder, lambda: self._knows_all(port), name=f"sentinel-{port}")
 
     def _knows_all(self, port: int) -> bool:
         """Enough to begin with; `__enter__` waits for the rest."""
-        return "name" in ask(port, "sentinel", "master", PRIMARY)
+        return "name" in self._asked(port)
 
     def _settled(self, port: int) -> bool:
-        lines = ask(port, "sentinel", "master", PRIMARY).split("\n")
+        lines = self._asked(port).split("\n")
         known = dict(zip(lines[::2], lines[1::2], strict=False))
         return (known["num-slaves"], known["num-other-sentinels"]) == ("2", "2")
+
+    def _asked(self, port: int) -> str:
+        return ask(port, "sentinel", "master", PRIMARY, password=self.sentinel_password)
 
     @property
     def where(self) -> str:
         """The Sentinels and the primary's name, as they stand in a URL."""
-        return f"{','.join(f'127.0.0.1:{port}' for port in self.ports)}/{PRIMARY}/0"
+        user = f":{self.password}@" if self.password else ""
+        return f"{user}{','.join(f'127.0.0.1:{port}' for port in self.ports)}/{PRIMARY}/0"
 
     @property
     def url(self) -> str:
@@ -111,7 +120,8 @@ class Sentinels:
         for each in self.redises:
             each.child.start()
         # A Sentinel asks for the replicas every 10 s only, so they must be there when the first one asks.
-        until(lambda: "connected_slaves:2" in ask(self.redises[0].port, "info", "replication"))
+        asked = ("info", "replication")
+        until(lambda: "connected_slaves:2" in ask(self.redises[0].port, *asked, password=self.password))
         for sentinel in self.sentinels:
             sentinel.start()
         until(lambda: all(self._settled(port) for port in self.ports))

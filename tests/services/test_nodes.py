@@ -9,69 +9,25 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from contextlib import ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 
 import pytest
 
-from catalyst_signals.stores import STORES
-from catalyst_signals.urls import open_backend
-from tests.living import Load, filters
 from tests.running import RunningServer
-from tests.services.cuts import Wire
-from tests.services.postgres import Postgres
-from tests.services.redis import Redis
+from tests.services.nodes import Site, a_site
 from tests.socket_client import wire as dial
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
-READERS = 200
-RATE = 500.0
 TAIL_S = 1.5  # In which a lost tail is found; asserted at three times its value.
 REVOKED_S = 5.0
 
 
-@dataclass
-class Site:
-    """What a site of two machines has; every wire can be cut."""
-
-    postgres: Postgres
-    redis: Redis
-    to_postgres: list[Wire]
-    to_redis: list[Wire]
-    nodes: list[RunningServer]
-
-    @asynccontextmanager
-    async def under_load(self) -> AsyncIterator[None]:
-        """Something breaks in the middle of it; afterwards everything is judged."""
-        async with Load(self.nodes, filters(READERS), rate=RATE) as load:
-            await load.under_way()
-            yield
-            await asyncio.sleep(1)
-            async with open_backend(self.postgres.url, STORES, setting="store_url") as store:
-                log = await load.settle(store)
-        assert sorted(log) == list(range(1, len(log) + 1)), "the log has a hole"
-        assert not load.gaps, load.gaps
-
-
 @pytest.fixture
 def site(tmp_path: Path) -> Iterator[Site]:
-    with ExitStack() as stack:
-        postgres = stack.enter_context(Postgres())
-        redis = stack.enter_context(Redis())
-        to_postgres = [stack.enter_context(Wire(postgres.port)) for _ in range(2)]
-        to_redis = [stack.enter_context(Wire(redis.port)) for _ in range(2)]
-        nodes = []
-        for n in range(2):
-            folder = tmp_path / f"node{n}"
-            folder.mkdir()
-            nodes.append(stack.enter_context(RunningServer(
-                folder, store_url=f"postgresql://postgres@127.0.0.1:{to_postgres[n].port}/postgres",
-                broker_url=f"redis+pubsub://127.0.0.1:{to_redis[n].port}", node=f"node{n}", position_s=1,
-            )))  # fmt: skip
-        yield Site(postgres, redis, to_postgres, to_redis, nodes)
+    with a_site(tmp_path) as found:
+        yield found
 
 
 async def kill_a_node(site: Site) -> None:

@@ -154,6 +154,40 @@ def hanging(server: Postgres, pids: list[object], signal: signal.Signals) -> Non
             pass  # It noticed that nobody wants it any more.
 
 
+async def test_a_commit_that_is_given_up_while_the_server_hangs_does_not_end_the_pool(
+    server: Postgres, pool: PgBouncer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PgBouncer ends with `bad client state: 0` when who cancels through it goes away before the server has heard."""
+    monkeypatch.setattr(line, "COMMIT_S", 0.2)
+    server.sql("DROP SCHEMA IF EXISTS catalyst CASCADE")
+    async with PostgresStore.from_url(pool.url) as store:
+        await put(store)
+        server.configure(synchronous_standby_names="nobody")
+        server.reload()
+        await asyncio.sleep(0.3)
+        asked = asyncio.create_task(appended(store, [batch(draft("a"))]))
+        pids = await waiting_for_a_standby(server)
+        hanging(server, pids, signal.SIGSTOP)
+        await asyncio.sleep(3.5)  # Longer than anybody waited for a cancellation before.
+        server.configure(synchronous_standby_names="")
+        hanging(server, pids, signal.SIGCONT)
+        server.reload()
+        (stored,) = await asked
+        assert stored.receipts[0].seq == 1
+        await asyncio.sleep(1)  # Until the server has heard of the cancellation.
+        assert pool.child.process is not None and pool.child.process.poll() is None, "the pool has ended"
+
+
+async def waiting_for_a_standby(server: Postgres) -> list[object]:
+    """The server's sessions, as soon as a commit waits in one of them."""
+    asked = "SELECT pid, wait_event = 'SyncRep' FROM pg_stat_activity WHERE backend_type = 'client backend'"
+    while True:
+        rows = server.sql(asked)
+        if any(waits for _, waits in rows):
+            return [pid for pid, _ in rows]
+        await asyncio.sleep(0.01)
+
+
 async def test_who_stands_still_in_a_transaction_is_put_out_and_the_next_goes_on(
     store: PostgresStore, server: Postgres
 ) -> None:

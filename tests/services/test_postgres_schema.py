@@ -1,13 +1,18 @@
 """The schema in PostgreSQL and its URL: several processes open it at once, older ones survive a newer one.
 
-Covers catalyst_signals.stores.postgres.schema and catalyst_signals.stores.postgres.address from outside.
+Covers catalyst_signals.stores.postgres.schema, catalyst_signals.stores.postgres.migrating and
+catalyst_signals.stores.postgres.address from outside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import json
+import os
 import shutil
-from collections.abc import Iterator
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
 from importlib.resources import as_file
 from pathlib import Path
 
@@ -20,6 +25,7 @@ from catalyst_signals.stores.postgres.address import parse
 from catalyst_signals.stores.postgres.line import SETTINGS, Line
 from catalyst_signals.verify import verify
 from tests.conformance.test_stores import all_of, draft, drafts, put, seqs
+from tests.running import RunningServer
 from tests.services.postgres import Shared, shared
 
 pytestmark = pytest.mark.slow
@@ -125,3 +131,48 @@ def test_a_url_says_where_the_primary_and_the_replica_are() -> None:
     assert several.replica is not None
     assert "target_session_attrs=read-write" in several.primary
     assert {"host=three", "user=you", "dbname=else"} <= set(several.replica.split())
+
+
+def next_release(folder: Path, *sql: tuple[str, str]) -> Callable[..., subprocess.CompletedProcess[str]]:
+    """The command of a made-up release that brings one migration more."""
+    package = folder / "next" / "catalyst_signals"
+    with as_file(schema.folder()) as scripts:
+        shutil.copytree(scripts.parents[2], package, ignore=shutil.ignore_patterns("__pycache__"))
+    number = schema.SCHEMA_VERSION + 1
+    for half, text in sql:
+        (package / "stores" / "sql" / "postgres" / f"{number:04}_{half}_made_up.sql").write_text(text)
+    code = package / "stores" / "postgres" / "schema.py"
+    code.write_text(code.read_text().replace(f"SCHEMA_VERSION = {number - 1} ", f"SCHEMA_VERSION = {number} "))
+
+    def run(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [sys.executable, "-m", "catalyst_signals", *words], env=os.environ | {"PYTHONPATH": str(folder / "next")},
+            cwd=folder, capture_output=True, text=True, timeout=60, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_what_older_releases_need_is_taken_away_when_none_is_there(site: Shared, tmp_path: Path) -> None:
+    """A whole rolling upgrade: the other half of a migration waits for the last old node, and shuts out older ones."""
+    site.emptied("upgraded")  # Of its own: sessions of the pool keep the names of other tests' stores.
+    url, number = f"{site.server.base}/upgraded", schema.SCHEMA_VERSION + 1
+    upgraded = next_release(
+        tmp_path,
+        ("pre", f"CREATE TABLE catalyst.colours (name text); UPDATE catalyst.schema SET version = {number};"),
+        ("post", "ALTER TABLE catalyst.ids RENAME COLUMN subject TO publisher;"),
+    )
+    migrate = ("migrate", "--store-url", url, "--json")
+    pre, post = (f"{number:04}_{half}_made_up.sql" for half in ("pre", "post"))
+    with RunningServer(tmp_path, store_url=url) as old, old.http() as http:
+        told = json.loads(upgraded(*migrate).stdout)
+        assert (told["version"], told["applied"], told["waiting"]) == (number, [pre], [post])
+        refused = upgraded(*migrate, "--post")
+        assert refused.returncode == 4 and f"catalyst/{number - 1}" in refused.stderr, refused.stderr
+        assert http.post("/v1/channels/main/signals", json={"symbol": "ACME", "action": "BUY"}).status_code == 201
+    told = json.loads(upgraded(*migrate, "--post").stdout)
+    assert (told["version"], told["applied"], told["waiting"]) == (number, [post], [])
+    with psycopg.connect(url) as connection:
+        assert connection.execute("SELECT publisher FROM catalyst.ids").fetchall()
+    with pytest.raises(RuntimeError, match="newer Catalyst"):
+        old.start()

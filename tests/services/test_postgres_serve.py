@@ -7,6 +7,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +15,8 @@ import pytest
 
 from catalyst_signals.client import connect
 from tests.running import RunningServer
-from tests.services.postgres import Shared, shared
+from tests.services.cuts import Wire
+from tests.services.postgres import USER, Shared, shared
 
 pytestmark = pytest.mark.slow
 
@@ -81,3 +83,25 @@ def test_a_log_in_postgresql_is_verified_exported_and_erased_from(site: Shared, 
         assert done.returncode == 0, done.stderr
         assert site.server.sql("SELECT seq FROM catalyst.events WHERE body = '' ORDER BY 1") == [(7,), (8,)]
         assert catalyst(server, "verify").returncode == 0
+
+
+async def test_a_store_that_hangs_keeps_no_server_from_stopping(site: Shared, tmp_path: Path) -> None:
+    drain_s = 6
+    with Wire(site.server.port) as wire:
+        url = f"postgresql://{USER}@127.0.0.1:{wire.port}/postgres"
+        with RunningServer(tmp_path, store_url=url, drain_s=drain_s) as server:
+            wire.cut()
+            await asyncio.sleep(2)  # Until a poll waits.
+            began_s = time.monotonic()
+            assert await asyncio.to_thread(server.stop) == 0
+            assert time.monotonic() - began_s < drain_s + 3
+
+
+def test_who_gives_a_wrong_url_is_told_where_it_led_and_what_to_look_at() -> None:
+    asked = ["verify", "--store-url", "postgresql://catalyst:s3cret@127.0.0.1:1/log"]
+    done = subprocess.run(
+        [sys.executable, "-m", "catalyst_signals", *asked], capture_output=True, text=True, timeout=60, check=False
+    )
+    assert done.returncode == 5
+    assert "postgresql://catalyst:***@127.0.0.1:1/log: is it up, and are the user, password" in done.stderr
+    assert "s3cret" not in done.stderr

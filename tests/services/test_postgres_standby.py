@@ -1,22 +1,26 @@
 """A standby of PostgreSQL: what `disk+standby` promises, and what a replica may answer.
 
-Covers catalyst_signals.stores.postgres.heads from outside.
+Covers catalyst_signals.stores.postgres.heads and catalyst_signals.stores.postgres.replica from outside.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
 
 from catalyst_signals.errors import StoreUnavailable
-from catalyst_signals.stores.postgres import PostgresStore, line
+from catalyst_signals.stores.postgres import PostgresStore, line, replica
 from catalyst_signals.verify import verify
 from tests.conformance.test_stores import all_of, batch, draft, drafts, put, seqs
+from tests.running import RunningServer
 from tests.services.postgres import USER, Postgres, Replica
 from tests.services.postgres_writer import appended
+from tests.sink import until
 
 pytestmark = pytest.mark.slow
 
@@ -163,14 +167,15 @@ def with_replica(primary: Postgres, standby: Replica) -> str:
 
 
 async def test_history_is_read_from_the_replica_and_the_end_from_the_primary(
-    primary: Postgres, standby: Replica
+    primary: Postgres, standby: Replica, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(replica.Replica, "look", lambda _: None)  # Only what is read is counted.
     async with PostgresStore.from_url(with_replica(primary, standby)) as store:
         await put(store)
         await put(store, *drafts(0, 10))
         await store.extents()
         await caught_up(primary, standby)
-        asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'catalyst'"
+        asked = "SELECT count(*) FROM pg_stat_activity WHERE application_name LIKE 'catalyst%'"
         assert await store.read("main", 10, 100) == []
         assert standby.sql(asked) == [(0,)], "the end is the primary's business"
         assert seqs(await store.read("main", 0, 100)) == list(range(1, 11))
@@ -218,3 +223,23 @@ async def test_a_replica_that_is_away_or_of_another_log_is_done_without(primary:
                 await put(store, *drafts(0, 5))
                 await store.extents()
                 assert [event.id for event in await store.read("main", 0, 100)] == [f"n{n}" for n in range(5)]
+
+
+async def test_a_replica_that_lags_is_told(primary: Postgres, standby: Replica, tmp_path: Path) -> None:
+    """`/readyz` and `/metrics` say for how long it has lacked something; level again, they say so too."""
+    with RunningServer(tmp_path, store_url=f"{primary.url}?replica=127.0.0.1:{standby.port}") as server:
+        with server.http() as http:
+
+            def lag_s() -> float:
+                parts = {each["name"]: each["replica_lag_s"] for each in http.get("/readyz").json()["components"]}
+                told = re.search(r"^catalyst_store_replica_lag_seconds ([\d.]+)$", http.get("/metrics").text, re.M)
+                assert told is not None and abs(parts["store_reads"] - float(told[1])) < 1, parts
+                return float(told[1])
+
+            await caught_up(primary, standby)
+            until(lambda: lag_s() == 0)
+            standby.sql("SELECT pg_wal_replay_pause()")
+            http.post("/v1/channels/main/signals", json={"symbol": "ACME", "action": "BUY"})
+            until(lambda: lag_s() > 2)
+            standby.sql("SELECT pg_wal_replay_resume()")
+            until(lambda: lag_s() == 0)

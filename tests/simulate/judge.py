@@ -217,7 +217,7 @@ def _judge_changes(case: Case) -> Complaints:
             yield from _judge_superseding(history.final)
     owners = _owners(case.offers)
     for change in case.changes:
-        yield from _judge_change(case.histories[change.channel], change, owners[change.channel, change.id])
+        yield from _judge_change(case.histories.get(change.channel), change, owners[change.channel, change.id])
 
 
 def _owners(offers: Sequence[Offer]) -> dict[tuple[str, str], set[str]]:
@@ -254,17 +254,20 @@ def _judge_superseding(log: Log) -> Complaints:
             yield f"log {log.channel}: {fact.event.id} at {fact.seq} supersedes {other[0].event.id}, which goes on"
 
 
-def _judge_change(history: History, change: Change, owners: set[str]) -> Complaints:
+def _judge_change(history: History | None, change: Change, owners: set[str]) -> Complaints:
+    """Without a history there is no such channel, though somebody may have been told that a signal is in it."""
+    logs = history.logs if history is not None else []
     what = "cancel" if change.patch is None else f"update by {change.patch}"
     name = f"{what} of {change.id} in {change.channel} by {change.subject}"
     for seq, id, version in change.stored:
-        events = [_event(log, event_id(change.id, version)) for log in history.logs]
+        events = [_event(log, event_id(change.id, version)) for log in logs]
         if id != event_id(change.id, version) or not any(e is not None and e.seq == seq for e in events):
             yield f"{name}: version {version} was acknowledged at {seq} as {id} and is not in the log"
     if change.stored and change.subject not in owners:
         yield f"{name}: was taken, and it is another's signal"
     for error, at_us in change.refused:
-        if not _refused_rightly(history, change, owners, error, at_us):
+        nowhere = history is None and isinstance(error, UnknownChannel)
+        if not nowhere and (history is None or not _refused_rightly(history, change, owners, error, at_us)):
             yield f"{name}: was refused for no reason: {error.name}: {error}"
     if not change.stored and not change.refused and not change.given_up:
         yield f"{name}: was never answered"

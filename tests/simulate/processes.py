@@ -263,5 +263,5 @@ def _settings(world: World, name: str) -> Any:
         node=name, position_s=2, message_bytes=65536, publishes_in_flight=3, auth_s=5, silent_s=8, stall_s=3,
         trust_s=world.trust_s, poll_s=0.5, ingest_rate=1, ingest_burst=1,
         cache_url="memory:", address_connections=0, trusted_proxies=[], key_connect_rate=0, key_publish_rate=0,
-        user_subscribe_rate=0, user_replay_rate=0,
+        user_subscribe_rate=0, user_replay_rate=0, ledger_s=2_592_000,
     )  # fmt: skip

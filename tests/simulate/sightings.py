@@ -98,6 +98,7 @@ EXPECTED = (
     "a page came after its reader had gone",
     "a page was asked for twice at once",
     "a page was cut short by its bytes",
+    "a page came that was asked for while looking ahead, which is over",
     "a page was matched through the index",
     "a reader was ahead of this process",
     "the ring let frames go",
@@ -278,7 +279,10 @@ class WatchedHub(Hub):
     def _step(self, subscriber: Subscriber) -> None:
         if subscriber.judged > subscriber.tape.done:
             self._world.saw("a cursor was ahead of the hub")
+        looks_ahead = subscriber.reads_at > subscriber.judged
         super()._step(subscriber)
+        if looks_ahead and not subscriber.queued:
+            self._world.choke_soon(subscriber.peer)
 
     def _arrive(self, subscriber: Subscriber) -> None:
         if subscriber.tape.next_done is not None:
@@ -299,6 +303,8 @@ class WatchedHub(Hub):
         self._world.saw("a page came after its reader had gone" if gone else "a page came from the store")
         if not gone and isinstance(result, Page) and result.last < subscriber.judged:
             self._world.saw("a page came that its reader was past already")
+        if not gone and subscriber.reads_at < asked[0]:
+            self._world.saw("a page came that was asked for while looking ahead, which is over")
         super()._paged(subscriber, *asked)
 
     def _position_due(self, peer: Peer, now_s: float) -> bytes:

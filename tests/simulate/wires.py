@@ -143,6 +143,13 @@ class Wire:
         self.stalled = stalled
         self._go_on()
 
+    def choke(self) -> None:
+        """The kernel has no room for a moment, whatever was written last; the reader sees nothing of it."""
+        if not self.gone and not self._pushing and not self._closing:
+            self._pushing = True
+            self._owner.paused()
+            self._go_on()
+
     def hurry(self) -> None:
         """Take what comes from now on."""
         self._pace_s = min(self._pace_s, 0.002)
@@ -171,7 +178,7 @@ class Wire:
             self._owner.received(self._in.popleft())
 
     def _go_on(self) -> None:
-        if not self._flowing and not self.stalled and (self._out or self._closing):
+        if not self._flowing and not self.stalled and (self._out or self._closing or self._pushing):
             self._flowing = True
             self._world.later(self._pace_s * self._world.rng.random(), self._flow)
 

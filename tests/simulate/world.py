@@ -20,6 +20,7 @@ from typing import Any
 from catalyst_signals import events, expiry, follow, hub, pager, pages, publish, tape, turns
 from catalyst_signals.events import Batch
 from catalyst_signals.server import stream
+from catalyst_signals.tape import Peer
 
 from .faults import Ether, FaultyStore, Weather
 from .history import NEVER
@@ -133,6 +134,11 @@ class World:
         """The hub is in the middle of something: the best time for a reader to want something else."""
         if not self.calm and self.chance(chance):
             self.later(self.rng.choice((0, 2e-4)) * self.rng.random(), self.rng.choice(self.readers).act, True)
+
+    def choke_soon(self, peer: Peer) -> None:
+        """A page is on its way that is for who looks ahead only: the best time to ask for it twice."""
+        if not self.calm and self.chance(0.2):
+            self.later(2e-3 * self.rng.random(), peer.listener._protocol.choke)  # type: ignore[attr-defined]
 
     def bad_moment(self) -> None:
         """Something is known that is not durable: the best time for the store to die."""

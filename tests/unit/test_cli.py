@@ -23,7 +23,6 @@ from catalyst_signals import __main__ as entry
 from catalyst_signals import cli
 from catalyst_signals.cli import console, exit_code_of, run
 from catalyst_signals.cli.demo import Alert, Cancel, Update, samples
-from catalyst_signals.cli.ingest import TRADINGVIEW_INDICATOR, TRADINGVIEW_STRATEGY
 from catalyst_signals.cli.lines import line_of
 from catalyst_signals.cli.options import Mistake, duration_of, place_of
 from catalyst_signals.cli.screen import Screen
@@ -35,6 +34,7 @@ from catalyst_signals.errors import (
     Misconfigured,
     MissingDriver,
     StoreInUse,
+    StoreUnavailable,
     Unavailable,
     Unreachable,
 )
@@ -65,6 +65,8 @@ def event(seq: int = 1, type: str = "signal.published", age_s: float = 1, **data
         (MissingDriver(), 3),
         (Unreachable(), 5),
         (Unavailable(), 5),
+        (StoreUnavailable(), 5),
+        (StoreUnavailable(required="disk+standby", reached="disk"), 4),
         (CatalystError(), 4),
     ],
 )
@@ -166,8 +168,8 @@ def test_every_command_has_help_with_an_example_and_speaks_json() -> None:
     """`--help` is the page people read."""
     found = dict(every_command(get_command(cli.app)))
     assert " ".join(sorted({path[0] for path in found})) == (
-        "backup cancel channels demo erase export filters history import ingest keys listen publish restore serve "
-        "status transfer update users verify"
+        "backup cancel channels deliveries demo erase export filters halt halts history import ingest keys listen "
+        "migrate publish restore resume serve status targets transfer update users verify"
     )
     for path, command in found.items():
         assert command.help and f"catalyst {' '.join(path)}" in command.epilog, path
@@ -315,20 +317,6 @@ def test_what_is_over_says_so_in_the_table() -> None:
 
 
 # --- What is pasted and played -----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(("template", "action"), [(TRADINGVIEW_STRATEGY, "sell"), (TRADINGVIEW_INDICATOR, "buy")])
-def test_what_ingest_add_says_to_paste_is_understood(template: str, action: str) -> None:
-    """TradingView fills in the placeholders; nobody should have to fix our example."""
-    filled = {
-        "ticker": "BTCUSDT", "exchange": "BINANCE", "strategy.order.action": "sell", "strategy.market_position": "flat",
-        "strategy.prev_market_position": "long", "strategy.order.price": "63120.5", "strategy.order.comment": "TP",
-        "close": "63120.5", "timenow": "2026-11-26T09:30:00Z",
-    }  # fmt: skip
-    body = re.sub(r"{{([a-z_.]+)}}", lambda found: filled[found[1]], template)
-    (draft,) = read("tradingview", body.encode(), "application/json", ingest_id="i", now_us=now_us()).drafts
-    assert draft["instrument"]["symbol"] == "BTCUSDT" and draft["reference_price"]
-    assert (draft["action"], draft.get("direction")) == {"sell": ("close", "long"), "buy": ("open", "long")}[action]
 
 
 def test_every_sample_of_the_demo_is_one_a_server_takes() -> None:

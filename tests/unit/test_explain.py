@@ -15,6 +15,7 @@ from catalyst_signals.filter_match import compile_node
 from catalyst_signals.filter_tree import clauses_of
 from catalyst_signals.filters import parse
 from catalyst_signals.versions import docs_of
+from tests.examples import examples
 from tests.unit.filter_strategies import documents, trees
 
 DOC: dict[str, Any] = {
@@ -46,7 +47,7 @@ def versioned() -> Any:
 
 
 @given(trees(), versioned())
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_explain_says_what_is_delivered(tree: Any, doc: Any) -> None:
     """Whoever asks why trusts the answer: every clause, every version and the whole agree with the match."""
     filter = parse(tree)

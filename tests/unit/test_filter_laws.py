@@ -15,6 +15,7 @@ from catalyst_signals.filter_facts import Facts
 from catalyst_signals.filter_fields import FIELDS, LOOSE, WORD, Field, find_field
 from catalyst_signals.filter_glance import decode_all, decoder_for, keys_of
 from catalyst_signals.filters import parse
+from tests.examples import examples
 from tests.unit.filter_strategies import documents, trees
 
 PARTS = ("instrument", "action", "entry", "stop", "targets", "horizon", "confidence", "source", "features", "tags")
@@ -148,7 +149,7 @@ def holds(field: Field, op: str, values: list[Any], fact: Any) -> bool:
 
 
 @given(trees(), st.lists(documents(), min_size=1, max_size=5))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_filter_means_what_its_tree_says_by_the_rules(tree: Any, docs: list[Any]) -> None:
     filter = parse(tree)
     for doc in docs:
@@ -194,7 +195,7 @@ def test_most_filters_need_only_a_glance() -> None:
 
 @given(trees(), st.lists(documents(), min_size=1, max_size=5))
 @example({"field": "symbol", "op": "eq", "value": "ACME"}, [{"type": "signal.published", "data": "no object"}])
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_a_glance_at_an_event_says_what_the_whole_event_says(tree: Any, docs: list[Any]) -> None:
     """While catching up no more of an event is decoded than its filter looks at (filter_glance.py)."""
     filter, texts = parse(tree), [msgspec.json.encode(doc) for doc in docs]
@@ -265,7 +266,7 @@ CLAUSES = st.fixed_dictionaries(
 @example({"field": "price", "op": "eq", "value": 10**5000})
 @example({"field": "action", "op": "in", "value": [10**5000, "buy"]})
 @example({"field": "symbol", "op": "eq", "value": "ŉ" * 256})
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_anything_is_a_filter_or_an_invalid_filter(source: Any) -> None:
     try:
         filter = parse(source)

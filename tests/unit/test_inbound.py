@@ -11,6 +11,7 @@ from websockets.frames import Frame, Opcode
 from websockets.protocol import OPEN, SERVER, Protocol
 
 from catalyst_signals.server.inbound import Inbound
+from tests.examples import examples
 
 MAX = 300
 TEXTS = st.binary(max_size=20) | st.sampled_from([b"x" * n for n in (125, 126, 127, 128, 255, 256, MAX, MAX + 1)])
@@ -86,7 +87,7 @@ def conversations(draw: st.DrawFn) -> bytes:
 
 
 @given(conversations(), st.data())
-@settings(max_examples=500)
+@settings(max_examples=examples(500))
 def test_the_short_way_and_the_library_hear_the_same(spoken: bytes, data: Any) -> None:
     """However the network cuts the bytes; a client that breaks the rules fails at the same place."""
     whole, short = Library(), Short()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from catalyst_signals.filters import EVERYTHING, Filter, parse
 from catalyst_signals.matching import MatchIndex
+from tests.examples import examples
 from tests.unit.filter_strategies import documents, trees
 
 
@@ -32,7 +33,7 @@ def agree(index: MatchIndex[int], filters: dict[int, Filter], doc: Any) -> None:
 
 
 @given(st.lists(trees(), min_size=1, max_size=12), st.lists(documents(), min_size=1, max_size=4), st.randoms())
-@settings(max_examples=300, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(max_examples=examples(300), suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
 def test_the_index_says_what_each_filter_says(sources: list[Any], docs: list[Any], rng: random.Random) -> None:
     index: MatchIndex[int] = MatchIndex()
     filters = dict(enumerate([*map(parse, sources), EVERYTHING]))
@@ -52,7 +53,7 @@ def test_the_index_says_what_each_filter_says(sources: list[Any], docs: list[Any
 
 
 @given(trees(), st.lists(documents(), min_size=1, max_size=6))
-@settings(max_examples=300)
+@settings(max_examples=examples(300))
 def test_one_filter_alone_is_found_when_it_matches(tree: Any, docs: list[Any]) -> None:
     filter = parse(tree)
     index: MatchIndex[int] = MatchIndex()

@@ -171,7 +171,8 @@ async def test_a_key_is_shown_the_channels_that_it_may_see(node: Node) -> None:
             ready = (await rest.get("/readyz")).json()
         scraped[key] = set(re.findall(r'catalyst_channel_head\{channel="([^"]+)"\}', text))
         assert set(ready["channels"]) == scraped[key]
-    assert list(scraped.values()) == [{"main"}, {"main", "other"}, {"main", "other", "system", "ingest"}]
+    every = {"main", "other", "items", "acks"}
+    assert list(scraped.values()) == [{"main"}, every, every | {"system", "ingest"}]
 
 
 async def test_a_key_that_is_none_is_refused_rather_than_shown_less(node: Node) -> None:

@@ -16,8 +16,11 @@ from catalyst_signals.erasing import ERASED
 from catalyst_signals.errors import Conflict, Misconfigured, Moved, StoreUnavailable
 from catalyst_signals.events import Batch
 from catalyst_signals.projections import system_draft
+from catalyst_signals.server.app import open_node
 from catalyst_signals.server.moving import MovingStore
-from catalyst_signals.stores import Store, memory, ticks_us
+from catalyst_signals.server.settings import Settings
+from catalyst_signals.server.transfers import STOPPED
+from catalyst_signals.stores import Store, fencing, ticks_us
 from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.stores.sqlite import SqliteStore, opening
 from catalyst_signals.transfer import moving
@@ -140,7 +143,7 @@ async def test_a_mover_who_was_too_slow_touches_nothing_any_more(monkeypatch: py
     """Behind a fence whose time is over others may have moved the log, and use it."""
     source, target = await made([]), MemoryStore()
     await put(source, draft("a"))
-    for module in (moving, memory):
+    for module in (moving, fencing):
         monkeypatch.setattr(module, "FENCE_US", 50_000)
 
     class Slow(Dying):
@@ -166,6 +169,19 @@ async def test_a_url_that_leads_elsewhere_from_here_is_not_gone_to(tmp_path: Pat
         await store.fence(f"sqlite:///{tmp_path}/empty.db", await store.fence())
         with pytest.raises(StoreUnavailable, match="same place"):
             await store.append([Batch(channel="main", subject="s", drafts=[draft("b")])])
+
+
+async def test_a_log_is_not_moved_to_where_it_is_nor_to_where_it_came_from() -> None:
+    """With nothing left to copy nobody would notice, and the store would send everybody to itself, for ever."""
+    store, target = await made([]), MemoryStore()
+    with pytest.raises(Conflict, match="there already"):
+        await move(store, staying(store), TO, Progress())
+    store._fenced_until_us = 0  # Its time is over.
+    await put(store, draft("a"))
+    await move(store, staying(target), TO, Progress())
+    with pytest.raises(Conflict, match="moved away from there"):
+        await move(target, staying(store), TO, Progress())
+    await put(target, draft("b"))
 
 
 async def test_another_log_is_never_written_over() -> None:
@@ -210,3 +226,21 @@ async def test_what_is_asked_of_a_store_that_moves_is_asked_of_the_new_one(
     monkeypatch.setattr(opening, "SCHEMA_VERSION", 1)
     with pytest.raises(Misconfigured, match="newer Catalyst"):  # Code that knows no fence must not write past it.
         await SqliteStore(tmp_path / "old.db").__aenter__()
+
+
+async def test_a_server_that_stops_lets_go_of_a_move(tmp_path: Path) -> None:
+    """Nothing of it is left running, with stores that are closed: whoever begins it again finds the place free."""
+    to = f"sqlite:///{tmp_path}/new.db"
+    settings = Settings(store_url="memory:", port=0)
+    async with open_node(settings) as node:
+        for first in range(0, 4000, 500):
+            await put(node.store, *(draft(f"n{n}") for n in range(first, first + 500)))
+        progress = node.transfers.begin(to)
+        async with asyncio.timeout(10):
+            while not progress.done:
+                await asyncio.sleep(0)
+        with pytest.raises(Conflict, match="moved already"):
+            node.transfers.begin(to)
+    assert (progress.phase, progress.error) == ("failed", STOPPED)
+    async with SqliteStore(tmp_path / "new.db") as store:  # Its lock is free.
+        assert sum(extent.last for extent in (await store.extents()).values()) > 0

@@ -13,6 +13,7 @@ from catalyst_signals.filters import parse
 from catalyst_signals.modifiers import Age
 from catalyst_signals.pages import Page
 from catalyst_signals.tape import Tape
+from tests.examples import examples
 from tests.unit.filter_strategies import documents, trees
 
 SYMBOL = {"field": "symbol", "op": "in", "value": ["ACME", "XYZ"]}
@@ -31,7 +32,7 @@ def page_of(docs: list[Any]) -> Page:
 
 @given(st.lists(trees(), min_size=1, max_size=12), st.lists(documents(), min_size=1, max_size=8))
 @example([SYMBOL, {"all": [SYMBOL, {"field": "confidence", "op": "gt", "value": 0.5}]}], [CHANGED, HALT])
-@settings(max_examples=200)
+@settings(max_examples=examples(200))
 def test_every_group_finds_what_its_filter_matches(wanted: list[Any], docs: list[Any]) -> None:
     """Alone, with so many others that the index is asked, or looked up by its key in what the page has of it."""
     docs = [doc for doc in docs if "erased" not in doc]

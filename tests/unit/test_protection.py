@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import inspect
 import random
 from collections.abc import Sequence
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from catalyst_signals import breakers as breakers_module
 from catalyst_signals.backoff import Backoff
 from catalyst_signals.breakers import FAILURES_MAX, PAUSES_S, SLOW_S, Breaker
 from catalyst_signals.brokers.memory import MemoryBroker
@@ -21,8 +23,10 @@ from catalyst_signals.follow import Follower
 from catalyst_signals.hub import Hub
 from catalyst_signals.publish import Publisher
 from catalyst_signals.queueing import FairQueue
-from catalyst_signals.server.guarding import Breakers, GuardedCache, through
+from catalyst_signals.server import guarding
+from catalyst_signals.server.guarding import Breakers, GuardedCache, GuardedStore, look_for_ever, through
 from catalyst_signals.signals import signal_draft
+from catalyst_signals.stores import Store
 from catalyst_signals.stores.memory import MemoryStore
 
 
@@ -153,6 +157,72 @@ async def test_a_poll_asks_whatever_the_breaker_says_and_closes_it() -> None:
         await through(breakers.reads, heads)
     assert await through(breakers.reads, heads, always=True) == "heads"
     assert await through(breakers.reads, heads) == "heads"
+
+
+class Stuck(MemoryStore):
+    """A store that never answers what it is told to hang at."""
+
+    hangs = ""
+
+    def __getattribute__(self, name: str) -> Any:
+        if name == object.__getattribute__(self, "hangs"):
+            return _never
+        return object.__getattribute__(self, name)
+
+
+async def _never(*_: Any, **__: Any) -> None:
+    await asyncio.Event().wait()
+
+
+CALLS: dict[str, tuple[Any, ...]] = {
+    "append": ([],), "read": ("main", 0, 1), "extents": (), "find": ("main", []), "ids": ("main",),
+    "kept": ("f", "main"), "places": ("main",), "keep": ("f", "main", 0), "drop": ("main", 1),
+    "begin_epoch": ("main", 9, "rewound"), "erase": ("main", 1), "adopt": (None,), "fence": (),
+    "note": ([],), "noted": ("main", 1), "forget": (1,),
+}  # fmt: skip
+READING = {"read", "extents", "find", "ids", "kept", "places", "noted"}
+
+
+def test_every_call_of_the_port_is_meant() -> None:
+    """One that is added goes past no breaker."""
+    methods = {name for name, each in vars(Store).items() if inspect.iscoroutinefunction(each)}
+    assert methods == set(CALLS)
+
+
+@pytest.mark.parametrize("call", CALLS)
+async def test_every_call_to_a_store_has_an_end_and_tells_its_breaker(
+    call: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A disk that hangs holds nobody for ever, and the next who asks hears at once that it does."""
+    monkeypatch.setattr(guarding, "STORE_S", 0.05)
+    monkeypatch.setattr(guarding, "UPKEEP_S", 0.05)
+    monkeypatch.setattr(breakers_module, "SLOW_S", 0.01)
+    store, breakers = Stuck(), Breakers()
+    store.hangs = call
+    guarded = GuardedStore(store, breakers)
+    how: dict[str, Any] = {"was": 0} if call == "keep" else {}
+    async with asyncio.timeout(5):
+        with pytest.raises(StoreUnavailable):
+            await getattr(guarded, call)(*CALLS[call], **how)
+    told = "store_writes" if call == "append" else "store_reads" if call in READING else "store_upkeep"
+    assert [each.name for each in breakers if each.state != "closed"] == [told]
+
+
+async def test_upkeep_that_failed_keeps_no_publish_back_and_is_found_to_work_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An erasure that waits for a backup is no reason to take no signals; nor does anybody have to try it again."""
+    monkeypatch.setattr(guarding, "LOOK_S", 0.05)
+    breakers, store = Breakers(), MemoryStore()
+    breakers.upkeep.failed("somebody still reads", took_s=SLOW_S)
+    breakers.check_writes()
+    guarded = GuardedStore(store, breakers)
+    looking = asyncio.create_task(look_for_ever(MemoryCache(), MemoryBroker(), guarded, breakers.upkeep))
+    async with asyncio.timeout(5):
+        while breakers.upkeep.state != "closed":
+            await asyncio.sleep(0.01)
+    looking.cancel()
+    assert not await store.places("system"), "asking leaves nothing behind"
 
 
 class Hanging(MemoryCache):

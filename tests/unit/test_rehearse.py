@@ -24,6 +24,7 @@ from catalyst_signals.stores.memory import MemoryStore
 from catalyst_signals.tape import Peer
 from catalyst_signals.trust import Reader as TrustedReader
 from catalyst_signals.wire import frame_of
+from tests.examples import examples
 from tests.unit.filter_strategies import documents, trees
 from tests.unit.test_explain import versioned
 from tests.unit.test_hub import Reader, turns
@@ -76,7 +77,7 @@ def as_draft(number: int, doc: Json) -> Draft:
 
 
 @given(trees(), trees(), st.lists(versioned() | documents(), min_size=1, max_size=8))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=examples(150), deadline=None)
 def test_rehearsal_agrees_with_live(tree: Json, other: Json, docs: list[Json]) -> None:
     """People choose a filter by it, and then get exactly that."""
 

@@ -16,7 +16,7 @@ from catalyst_signals.errors import (
 )
 from catalyst_signals.events import NO_HASH, Epoch
 from catalyst_signals.modifiers import Modifiers
-from catalyst_signals.session import Auth, Publish, Refusal, Standing, Subscribe, Unsubscribe, read, resume
+from catalyst_signals.session import Ack, Auth, Publish, Refusal, Standing, Subscribe, Unsubscribe, read, resume
 
 # Restored once: `old` ended at 50, `new` begins at 1,000,051 and now ends at 1,000,060; the first kept is 11.
 LOG = Standing(
@@ -165,3 +165,37 @@ def test_a_position_for_several_channels_at_once_is_refused() -> None:
     """A position belongs to one channel."""
     with pytest.raises(Refusal):
         read('{"type":"subscribe","channels":["a","b"],"after":5}', authenticated=True)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"type":"ack","channel":"main","through":7}',
+        '{"type":"ack","through":7}',
+        '{"through":7,"type":"ack","channel":"main"}',
+        '{"type": "ack", "channel": "main", "through": 7}',
+    ],
+)
+def test_an_acknowledgement_is_read_alike_however_it_is_written(text: str) -> None:
+    """The short way, for what comes most often, and the long way say the same."""
+    assert read(text, authenticated=True) == Ack(None, "main", 7)
+
+
+@pytest.mark.parametrize(
+    ("text", "field"),
+    [
+        ('{"type":"ack","channel":"main","through":-1}', "through"),
+        ('{"type":"ack","channel":"main","through":9223372036854775808}', "through"),
+        ('{"type":"ack","channel":"main","through":7.5}', "through"),
+        ('{"type":"ack","channel":"main"}', "through"),
+        ('{"type":"ack","channel":"main","trough":7}', "trough"),
+        ('{"type":"ack","channel":7,"through":7}', "channel"),
+    ],
+)
+def test_an_acknowledgement_that_is_none_is_refused_by_field(text: str, field: str) -> None:
+    """With its `ref`, as every message."""
+    for ref in ("", '"ref":5,'):
+        with pytest.raises(Refusal) as refused:
+            read(text.replace('"channel"', ref + '"channel"', 1), authenticated=True)
+        assert refused.value.error.field == field
+        assert refused.value.ref == (5 if ref else None)

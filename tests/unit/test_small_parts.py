@@ -9,6 +9,7 @@ import pytest
 
 from catalyst_signals.brokers import BROKERS
 from catalyst_signals.brokers.memory import MemoryBroker
+from catalyst_signals.caches import CACHES
 from catalyst_signals.errors import Misconfigured, MissingDriver
 from catalyst_signals.events import Batch, Frame
 from catalyst_signals.projections import Snapshot, SystemState, from_bytes, system_draft
@@ -81,7 +82,20 @@ def test_a_wrong_url_says_what_there_is() -> None:
         open_backend("kafka://x", {"kafka": "catalyst_signals.brokers.not_there:X"}, setting="broker_url")
     assert without_password("redis://me:secret@host/1") == "redis://me:***@host/1"
     assert without_password("postgresql://me:se/c#r?et@host/db") == "postgresql://me:***@host/db", "mistyped"
+    asked = without_password("redis+sentinel://:a@host/x?prefix=p&sentinel_password=b&c@d")
+    assert asked == "redis+sentinel://:***@host/x?prefix=p&sentinel_password=***"
     assert without_password("sqlite:////var/lib/catalyst.db") == "sqlite:////var/lib/catalyst.db"
+
+
+def test_what_a_wrong_url_of_redis_should_be_is_what_that_setting_takes() -> None:
+    with pytest.raises(Misconfigured, match="broker_url") as hints:
+        open_backend("redis+pubsub://:secret@host:x", BROKERS, setting="broker_url")
+    with pytest.raises(Misconfigured, match="cache_url") as cache:
+        open_backend("redis://a,b", CACHES, setting="cache_url")
+    for said, table in ((hints, BROKERS), (cache, CACHES)):
+        assert all(url.split(":")[0] in table for url in str(said.value.allowed).split(", "))
+    with pytest.raises(Misconfigured, match=r"redis\+pubsub\+sentinel://host:26379/mymaster"):
+        open_backend("redis+pubsub+sentinel://host", BROKERS, setting="broker_url")
 
 
 async def test_the_memory_broker_hands_frames_to_every_listener() -> None:

@@ -535,6 +535,7 @@ async def test_much_is_dropped_in_pieces_so_that_appends_come_between(
     assert (report.rows, report.faults) == ({"main": 6}, {})
 
 
+@pytest.mark.slow
 async def test_the_wal_stays_bounded_while_somebody_always_reads(store: SqliteStore, path: Path) -> None:
     """Readers that always overlap are waited for, since a page is short, and the log begins again."""
 

@@ -21,6 +21,7 @@ from catalyst_signals.transfer.exporting import export_log
 from catalyst_signals.transfer.importing import import_log
 from catalyst_signals.verify import verify
 from catalyst_signals.wire import encode
+from tests.examples import examples
 
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.floats(allow_nan=False) | st.text(),
@@ -78,7 +79,7 @@ async def imported(lines: list[bytes], epoch: Literal["new", "same"] = "same") -
     return store
 
 
-@settings(max_examples=150)
+@settings(max_examples=examples(150))
 @given(st.lists(STEPS, max_size=12), st.lists(STEPS, max_size=3))
 def test_a_log_comes_through_as_the_same_log(main: list[tuple[str, Any]], other: list[tuple[str, Any]]) -> None:
     """Whoever moves to another store keeps every number, hash, id and byte, and can prove it with `cmp`."""

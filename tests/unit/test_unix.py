@@ -66,7 +66,7 @@ class OwnStore(MemoryStore):
 @asynccontextmanager
 async def serving(path: Path, store: OwnStore) -> AsyncIterator[Gatherer]:
     gatherer = Gatherer(store)
-    async with StoreService(store, gatherer, "memory") as service:
+    async with StoreService(store, gatherer) as service:
         async with Listener(str(path), {"store": service}):
             yield gatherer
 

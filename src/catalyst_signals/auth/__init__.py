@@ -13,6 +13,7 @@ from catalyst_signals.filters import Filter
 
 SCOPES = ("publish", "subscribe", "admin")
 ADMIN_CHANNELS = ("system", "ingest")  # The server's own state and the senders' raw bodies: for admins only.
+SERVER_CHANNELS = (*ADMIN_CHANNELS, "acks")  # Written by the server alone.
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +39,8 @@ class Principal:
         """Whether this key reaches a channel at all."""
         if channel in ADMIN_CHANNELS and "admin" not in self.scopes:
             return False
+        if channel == "acks" and self.filter is not None:
+            return channel in self.channels  # Deeds name signals that the filter may hide: not by `*` alone.
         return "*" in self.channels or channel in self.channels
 
     def is_over(self, at_us: int) -> bool:

@@ -22,10 +22,13 @@ from catalyst_signals.cli import (
     changes,
     channels,
     console,
+    deliveries,
     demo,
     filters,
+    halts,
     history,
     ingest,
+    items,
     keys,
     moving,
     publish,
@@ -34,6 +37,7 @@ from catalyst_signals.cli import (
     signals,
     status,
     store,
+    targets,
     transfer,
 )
 from catalyst_signals.cli.options import examples
@@ -43,6 +47,7 @@ from catalyst_signals.errors import (
     MissingDriver,
     StoreCorrupt,
     StoreInUse,
+    StoreUnavailable,
     Unavailable,
     Unreachable,
 )
@@ -81,8 +86,8 @@ def _everywhere(
 
 
 for group in (
-    demo, serve, publish, changes, signals, history, filters, keys, channels, ingest, store, safety, transfer, moving,
-    status,
+    demo, serve, publish, changes, signals, history, deliveries, halts, filters, keys, channels, ingest, items, targets,
+    store, safety, transfer, moving, status,
 ):  # fmt: skip
     group.add_to(app)
 
@@ -120,7 +125,9 @@ def exit_code_of(error: CatalystError) -> int:
         return MISSING_EXTRA
     if isinstance(error, Misconfigured) and not isinstance(error, StoreInUse | StoreCorrupt):
         return USAGE
-    return UNREACHABLE if isinstance(error, Unreachable) or type(error) is Unavailable else REFUSED
+    # A store that answers and is not safe enough (`require_durability`) was reached, and refuses.
+    away = type(error) in (Unavailable, StoreUnavailable) and "required" not in error.extra
+    return UNREACHABLE if isinstance(error, Unreachable) or away else REFUSED
 
 
 def _usage(mistake: TyperException) -> int:

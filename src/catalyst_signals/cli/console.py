@@ -23,6 +23,7 @@ from catalyst_signals.errors import (
     PositionTooOld,
     Unauthenticated,
 )
+from catalyst_signals.words import clean as clean  # Everything that is printed passes it.
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -63,11 +64,6 @@ def tell(*lines: str) -> None:
 def complain(message: str, next_step: str = "") -> None:
     """What went wrong, and what to do now."""
     tell(f"catalyst: {clean(message)}", *([f"  {next_step}"] if next_step else []))
-
-
-def clean(text: object) -> str:
-    """`text` on one line, with control characters made visible, so that a signal cannot paint on the screen."""
-    return "".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in " ".join(str(text).split()))
 
 
 # --- Errors ------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import msgspec
 import typer
 
 from catalyst_signals.cli import chart, console
-from catalyst_signals.cli.lines import line_of, moment_of
+from catalyst_signals.cli.lines import line_of
 from catalyst_signals.cli.options import (
     DEFAULT_URL,
     Channel,
@@ -27,6 +27,7 @@ from catalyst_signals.cli.options import (
 from catalyst_signals.cli.rest import Rest
 from catalyst_signals.errors import InvalidFilter
 from catalyst_signals.filters import parse
+from catalyst_signals.words import moment_of
 
 if TYPE_CHECKING:
     from rich.console import Console

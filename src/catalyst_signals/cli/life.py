@@ -10,20 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 from catalyst_signals.cli import console
 from catalyst_signals.cli.console import clean
-from catalyst_signals.cli.lines import (
-    changes_of,
-    clock_of,
-    data_of,
-    earlier_of,
-    line_of,
-    moment_of,
-    side_of,
-    span_of,
-    symbol_of,
-)
+from catalyst_signals.cli.lines import changes_of, clock_of, earlier_of, line_of
 from catalyst_signals.cli.options import Server
 from catalyst_signals.cli.rest import Rest
 from catalyst_signals.signals import ENDINGS
+from catalyst_signals.words import data_of, moment_of, side_of, span_of, symbol_of
 
 if TYPE_CHECKING:
     from rich.text import Text

@@ -145,10 +145,10 @@ class _Lines:
         Raises:
             Unavailable: the server went away; the lines after the last answer were not read.
         """
-        with console.Bar("publishing", "signals", _size_of(self._file), beside=True) as bar:
+        with console.Bar("publishing", "signals", size_of(self._file), beside=True) as bar:
             async with connect(self._server.url, self._server.key, channel=self._channel) as catalyst:
                 place = 0
-                async for chunk in _chunks_of_lines(self._file):
+                async for chunk in chunks_of_lines(self._file):
                     place += sum(map(len, chunk)) + len(chunk)
                     drafts = [_draft_of(line) for line in chunk]
                     sent = [draft for draft in drafts if isinstance(draft, dict)]
@@ -191,13 +191,13 @@ def _draft_of(line: bytes) -> dict[str, Any] | CatalystError | None:
     return draft
 
 
-def _size_of(file: int) -> int | None:
+def size_of(file: int) -> int | None:
     """How many bytes there are to read, if that is known."""
     about = os.fstat(file)
     return about.st_size if stat.S_ISREG(about.st_mode) and about.st_size else None
 
 
-async def _chunks_of_lines(file: int) -> AsyncIterator[list[bytes]]:
+async def chunks_of_lines(file: int) -> AsyncIterator[list[bytes]]:
     """Whatever whole lines have come, as soon as they have."""
     rest = b""
     while True:

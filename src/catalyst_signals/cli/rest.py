@@ -51,6 +51,10 @@ class Rest:
         """The answer to a POST."""
         return self._write("POST", path, body or {}, if_version)
 
+    def send(self, *path: str, content: bytes) -> Any:
+        """The answer to a POST of a body that is no JSON of ours."""
+        return msgspec.json.decode(self._ask("POST", path, content=content))
+
     def patch(self, *path: str, body: object, if_version: int | None = None) -> Any:
         """The answer to a PATCH."""
         return self._write("PATCH", path, body, if_version)

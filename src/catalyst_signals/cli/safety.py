@@ -1,6 +1,7 @@
 """`catalyst backup`, `restore`, `erase`: copies of the whole log, and what must no longer be read in it.
 
-Owns: what is asked before, and what is said afterwards. How a log is copied is its back-end's.
+Owns: what is asked before, and what is said afterwards. How a log in a file is copied is its back-end's; one in a
+database goes event by event, by transfer/copying.py. A safety copy is a SQLite file, whatever it is a copy of.
 Law: a log is never written over, and nothing is restored that does not verify.
 """
 
@@ -8,8 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import sys
+import time
+from collections.abc import Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeVar
 from urllib.parse import quote
 
 import typer
@@ -17,17 +20,21 @@ import typer
 from catalyst_signals.cli import console
 from catalyst_signals.cli.options import DEFAULT_URL, Channel, Json, Key, Mistake, Url, examples, server_of
 from catalyst_signals.cli.rest import Rest
-from catalyst_signals.cli.store import NO, StoreUrl
+from catalyst_signals.cli.stopping import run_until_stopped
+from catalyst_signals.cli.store import INTERRUPTED, NO, StoreUrl, check_kept, read_only
 from catalyst_signals.erasing import ERASED, check_erasable, erase, quoting, seqs_of
-from catalyst_signals.errors import Conflict, StoreCorrupt
+from catalyst_signals.errors import Conflict, RangeUntrusted, StoreCorrupt
 from catalyst_signals.events import Batch, Extent
 from catalyst_signals.projections import system_draft
-from catalyst_signals.stores import COPIES, STORES, Store
+from catalyst_signals.stores import ARRIVALS, COPIES, SAFETY_COPIES, STORES, Store
+from catalyst_signals.transfer.copying import begin_epochs, check_empty, copy_log
 from catalyst_signals.urls import open_backend, without_password
-from catalyst_signals.verify import Progress, Report, verify
+from catalyst_signals.verify import Progress, verify
 from catalyst_signals.wire import SYSTEM_CHANNEL
 
 MB = 1_000_000
+T = TypeVar("T")
+Extents = dict[str, Extent]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -36,7 +43,7 @@ def add_to(app: typer.Typer) -> None:
         "backup",
         epilog=examples(
             "catalyst backup /backup/catalyst.db",
-            "catalyst backup nightly.db --force --store-url sqlite:////var/lib/catalyst.db",
+            "catalyst backup nightly.db --force --store-url postgresql://catalyst@db/catalyst",
             note="The server may run: the copy is one moment of its log. `catalyst verify` reads copies too.",
         ),
     )(backup)
@@ -44,8 +51,10 @@ def add_to(app: typer.Typer) -> None:
         "restore",
         epilog=examples(
             "catalyst restore /backup/catalyst.db --store-url sqlite:////var/lib/catalyst.db",
-            note="Into a place without a log. Every channel goes on in a new epoch, so that nobody who saw more than "
-            "the copy has resumes as if nothing had happened. Exit code 1: the copy is wrong, nothing was restored.",
+            "catalyst restore /backup/catalyst.db --store-url postgresql://catalyst@db/empty",
+            note="Into a place without a log, of any kind. Every channel goes on in a new epoch, so that nobody who "
+            "saw more than the copy has resumes as if nothing had happened. Exit code 1: the copy is wrong, nothing "
+            "was restored.",
         ),
     )(restore)
     app.command(
@@ -70,28 +79,57 @@ def backup(
     json: Json = False,
 ) -> None:
     """Copy the whole log into one file, also beside a running server."""
+    check_kept(store_url)
     if file.exists() and not force:
         raise Conflict(f"{file} is there already; --force replaces it", field="FILE", got=str(file))
-    copies = _copies_of(store_url)
-    with console.Bar("copying", "MB", 0) as bar:
-        copied = copies.back_up(file, _in_mb(bar))
-    rate = copied.size_bytes / MB / copied.took_s
-    ends = {name: {"head": e.newest, "epoch": e.epoch} for name, e in copied.extents.items()}
+    began_s = time.monotonic()
+    try:
+        extents = _copy_file(store_url, file) if _is_file(store_url) else _done(_copy_events(store_url, file))
+    except (RangeUntrusted, StoreCorrupt) as fault:
+        console.refuse(fault, as_json=json)
+        raise typer.Exit(NO) from None
+    took_s, size_bytes = time.monotonic() - began_s, file.stat().st_size
+    rate = size_bytes / MB / took_s
+    ends = {name: {"head": e.newest, "epoch": e.epoch} for name, e in sorted(extents.items())}
     if json:
         return console.say_json({
-            "file": str(file), "bytes": copied.size_bytes, "took_s": round(copied.took_s, 3),
-            "mb_per_s": round(rate, 1), "channels": ends,
+            "file": str(file), "bytes": size_bytes, "took_s": round(took_s, 3), "mb_per_s": round(rate, 1),
+            "channels": ends,
         })  # fmt: skip
     for name, end in ends.items():
         console.say(f"{name}: through {end['head']}, epoch {end['epoch']}")
-    return console.say(f"{file}: {copied.size_bytes / MB:,.1f} MB in {copied.took_s:.1f} s, {rate:,.0f} MB/s")
+    return console.say(f"{file}: {size_bytes / MB:,.1f} MB in {took_s:.1f} s, {rate:,.0f} MB/s")
 
 
-def _copies_of(store_url: str) -> Any:
-    scheme = store_url.split(":", 1)[0]
-    if scheme in STORES and scheme not in COPIES:
-        raise Mistake(f"a `{scheme}:` store cannot be copied by this command; only {', '.join(COPIES)}: can")
-    return open_backend(store_url, COPIES, setting="store_url")
+def _is_file(store_url: str) -> bool:
+    return store_url.split(":", 1)[0] in COPIES
+
+
+def _copy_file(store_url: str, file: Path) -> Extents:
+    with console.Bar("copying", "MB", 0) as bar:
+        copied: Extents = open_backend(store_url, COPIES, setting="store_url").back_up(file, _in_mb(bar)).extents
+    return copied
+
+
+async def _copy_events(store_url: str, file: Path) -> Extents:
+    with console.Bar("copying", "events", 0) as bar:
+        async with (
+            open_backend(store_url, STORES, setting="store_url") as store,
+            open_backend(_url_of(file), SAFETY_COPIES, setting="FILE") as copy,
+        ):
+            return await copy_log(store, copy, _in_events(bar))
+
+
+def _done(work: Coroutine[Any, Any, T]) -> T:
+    """What `work` came to, unless somebody stopped it."""
+    found: list[T] = []
+
+    async def note() -> None:
+        found.append(await work)
+
+    if not run_until_stopped(note()):
+        raise typer.Exit(INTERRUPTED)
+    return found[0]
 
 
 def _in_mb(bar: console.Bar) -> Progress:
@@ -100,6 +138,18 @@ def _in_mb(bar: console.Bar) -> Progress:
         bar.at(done, done // MB)
 
     return progress
+
+
+def _in_events(bar: console.Bar) -> Progress:
+    def progress(done: int, total: int) -> None:
+        bar.of(total)
+        bar.at(done, done)
+
+    return progress
+
+
+def _url_of(file: Path) -> str:
+    return f"sqlite:///{quote(str(file))}"
 
 
 # -- restore --------------------------------------------------------------------------------------------------------
@@ -111,15 +161,12 @@ def restore(
     json: Json = False,
 ) -> None:
     """Put a copy where no log is; every channel goes on in a new epoch."""
-    copies = _copies_of(store_url)
-    copies.check_free()
+    check_kept(store_url)
     try:
-        _check_whole(asyncio.run(_verified(file)), file)
+        extents = _restore_file(file, store_url) if _is_file(store_url) else _done(_restore_events(file, store_url))
     except StoreCorrupt as fault:
         console.refuse(fault, as_json=json)
         raise typer.Exit(NO) from None
-    with console.Bar("restoring", "MB", 0) as bar:
-        extents: dict[str, Extent] = copies.restore(file, _in_mb(bar))
     restored = [_restored(extent) for _, extent in sorted(extents.items())]
     if json:
         return console.say_json({"restored": restored})
@@ -131,19 +178,34 @@ def restore(
     return console.say(f"{without_password(store_url)} is ready: start the server; clients that saw more are told")
 
 
-async def _verified(file: Path) -> Report:
-    url = f"sqlite:///{quote(str(file))}?readonly=1"
+def _restore_file(file: Path, store_url: str) -> Extents:
+    copies = open_backend(store_url, COPIES, setting="store_url")
+    copies.check_free()
+    _done(_check_whole(file))
+    with console.Bar("restoring", "MB", 0) as bar:
+        restored: Extents = copies.restore(file, _in_mb(bar))
+    return restored
+
+
+async def _restore_events(file: Path, store_url: str) -> Extents:
+    async with open_backend(store_url, ARRIVALS, setting="store_url") as store:
+        await check_empty(store)
+        await _check_whole(file)
+        try:
+            with console.Bar("restoring", "events", 0) as bar:
+                async with open_backend(read_only(_url_of(file)), STORES, setting="FILE") as copy:
+                    await copy_log(copy, store, _in_events(bar))
+            return await begin_epochs(store, "restored")
+        except BaseException:  # Also Ctrl-C.
+            console.tell(f"{without_password(store_url)} has a part of the log now: empty it before anything uses it")
+            raise
+
+
+async def _check_whole(file: Path) -> None:
+    """Pass, or raise StoreCorrupt."""
     with console.Bar("verifying", "events", 0) as bar:
-
-        def progress(done: int, total: int) -> None:
-            bar.of(total)
-            bar.at(done, done)
-
-        async with open_backend(url, STORES, setting="FILE") as copy:
-            return await verify(copy, progress)
-
-
-def _check_whole(report: Report, file: Path) -> None:
+        async with open_backend(read_only(_url_of(file)), STORES, setting="FILE") as copy:
+            report = await verify(copy, _in_events(bar))
     for fault in report.faults.values():
         raise StoreCorrupt(f"{file} is not as it was written: {fault}", channel=fault.channel, seq=fault.seq)
 

@@ -20,9 +20,9 @@ from rich.live import Live
 from rich.padding import Padding
 from rich.text import Text
 
-from catalyst_signals.cli.lines import CHANGES, action_of
 from catalyst_signals.cli.table import AGE, COLOURS, DIM, Row, table_of
 from catalyst_signals.signals import ENDINGS
+from catalyst_signals.words import CHANGES, action_of
 
 ROWS_MAX = 500  # More than any screen has; what is gone from here is in `catalyst history`.
 DRAWS_PER_S = 5
@@ -66,7 +66,7 @@ class Screen:
             del self._rows[next(iter(self._rows))]
         if event.get("type") in ENDINGS:
             self._leaving.append((time.monotonic() + LEAVES_S, key, event))
-        self._signals += event.get("type") not in CHANGES
+        self._signals += is_signal and event.get("type") not in CHANGES
         self._counts[action_of(event)] += 1
         self._last = event.get("seq", self._last)
 

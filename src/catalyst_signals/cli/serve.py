@@ -42,6 +42,7 @@ def serve(
     ] = None,
     store_url: Annotated[str | None, _option("URL", "Where the log is kept. [default: sqlite:///catalyst.db]")] = None,
     broker_url: Annotated[str | None, _option("URL", "How other processes hear of it. [default: memory:]")] = None,
+    cache_url: Annotated[str | None, _option("URL", "Where rate limits are counted. [default: memory:]")] = None,
     log_level: Annotated[str | None, _option("LEVEL", "debug, info, warning or error. [default: info]")] = None,
     json: Annotated[bool, typer.Option("--json", help="Errors in JSON too, on standard error.")] = False,
 ) -> None:
@@ -55,6 +56,7 @@ def serve(
         "processes": processes,
         "store_url": store_url,
         "broker_url": broker_url,
+        "cache_url": cache_url,
         "log_level": log_level,
     }
     try:

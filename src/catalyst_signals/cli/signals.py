@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, Protocol, Self
 import typer
 
 from catalyst_signals.cli import console
-from catalyst_signals.cli.lines import line_of, span_of
+from catalyst_signals.cli.lines import line_of
 from catalyst_signals.cli.options import (
     DEFAULT_URL,
     After,
@@ -34,6 +34,7 @@ from catalyst_signals.cli.stopping import run_until_stopped
 from catalyst_signals.client import CaughtUp, Gap, State, connect
 from catalyst_signals.events import Position
 from catalyst_signals.signals import ENDINGS
+from catalyst_signals.words import span_of
 
 AWAY_S = 60.0  # Who was away for less is not told what came meanwhile: it is on the screen.
 

@@ -11,9 +11,9 @@ import typer
 
 from catalyst_signals.cli import console
 from catalyst_signals.cli.channels import say_channels
-from catalyst_signals.cli.lines import span_of
 from catalyst_signals.cli.options import DEFAULT_URL, Json, Key, Server, Url, examples, server_of
 from catalyst_signals.cli.rest import Rest
+from catalyst_signals.words import span_of
 
 NO = 1
 

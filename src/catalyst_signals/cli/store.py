@@ -1,11 +1,12 @@
-"""`catalyst verify`: reads a whole log and says whether it is as it was written.
+"""`catalyst verify` and `migrate`: whether a log is as it was written, and its tables those of this release.
 
-Owns: the exit code 1 for a log that is not. What is wrong with one is decided by catalyst_signals.verify.
-Law: it opens the store to read only, so a running server is not disturbed.
+Owns: the exit code 1 for a log that is not. What is wrong with one is decided by catalyst_signals.verify, when tables
+may be changed by the store's back-end. Law: `verify` opens a file to read only, so a running server is not disturbed.
 """
 
 from __future__ import annotations
 
+import asyncio
 import time
 from dataclasses import asdict
 from typing import Annotated
@@ -16,7 +17,7 @@ from catalyst_signals.cli import console
 from catalyst_signals.cli.options import Json, Mistake, examples
 from catalyst_signals.cli.stopping import run_until_stopped
 from catalyst_signals.errors import StoreCorrupt
-from catalyst_signals.stores import STORES
+from catalyst_signals.stores import MIGRATIONS, STORES, Migrated
 from catalyst_signals.urls import open_backend
 from catalyst_signals.verify import Report, verify
 
@@ -41,12 +42,19 @@ def add_to(app: typer.Typer) -> None:
             note="The server may run or not. Exit code 1: the log is wrong; the first event that is wrong is named.",
         ),
     )(verify_store)
+    app.command(
+        "migrate",
+        epilog=examples(
+            "catalyst migrate --store-url postgresql://catalyst@db/catalyst",
+            "catalyst migrate --post                 when every node is of this release",
+            note="A server does the first by itself when it starts. Exit code 4: an older release is on the database.",
+        ),
+    )(migrate)
 
 
 def verify_store(store_url: StoreUrl = "sqlite:///catalyst.db", json: Json = False) -> None:
     """Read the whole log: every seq there once, every hash right, every id known."""
-    if store_url.startswith("memory:"):
-        raise Mistake("a memory: store ends with its process; there is nothing to read")
+    check_kept(store_url)
     started_s = time.monotonic()
     found: list[Report] = []
     try:
@@ -59,6 +67,37 @@ def verify_store(store_url: StoreUrl = "sqlite:///catalyst.db", json: Json = Fal
     _say(report, time.monotonic() - started_s, json)
     if report.faults:
         raise typer.Exit(NO)
+
+
+def migrate(
+    store_url: StoreUrl = "sqlite:///catalyst.db",
+    post: Annotated[bool, typer.Option("--post", help="Also take away what only older releases need.")] = False,
+    json: Json = False,
+) -> None:
+    """Bring the tables of a database to this release."""
+    scheme = store_url.split(":", 1)[0]
+    if scheme in STORES and scheme not in MIGRATIONS:
+        raise Mistake(f"a {scheme}: store is brought to this release by whoever opens it; nothing is left to do")
+    done = asyncio.run(_migrate(store_url, post))
+    if json:
+        return console.say_json(asdict(done))
+    for name in done.applied:
+        console.say(f"{name}: done")
+    for name in done.waiting:
+        console.say(f"{name}: waits for --post, when no older release is on the database any more")
+    return console.say(f"the tables are those of schema {done.version}")
+
+
+async def _migrate(store_url: str, post: bool) -> Migrated:
+    async with open_backend(store_url, MIGRATIONS, setting="store_url") as migrations:
+        done: Migrated = await migrations.apply(post=post)
+    return done
+
+
+def check_kept(store_url: str) -> None:
+    """Pass, or raise Mistake for a store that nothing is left of."""
+    if store_url.startswith("memory:"):
+        raise Mistake("a memory: store ends with its process; there is nothing to read or to keep")
 
 
 async def _verify(store_url: str, found: list[Report]) -> None:

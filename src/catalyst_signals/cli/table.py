@@ -14,15 +14,14 @@ from typing import Any
 from rich.console import Group
 from rich.text import Text
 
-from catalyst_signals.cli.lines import (
+from catalyst_signals.cli.lines import age_of, earlier_of, end_of, first_ts_of
+from catalyst_signals.words import (
+    WATCHED,
+    about_of,
     action_of,
-    age_of,
     catalyst_of,
     data_of,
-    earlier_of,
-    end_of,
     entry_of,
-    first_ts_of,
     is_number,
     moment_of,
     note_of,
@@ -32,6 +31,7 @@ from catalyst_signals.cli.lines import (
     stop_of,
     symbol_of,
     targets_of,
+    why_watched,
 )
 
 FRESH_S = 3.0  # How long a new row is lit.
@@ -42,6 +42,7 @@ LONG_AGO_S = 300 * 86_400.0
 GAP = 2
 DIM = "bright_black"
 COLOURS = {"BUY": "green", "ADD": "green", "SELL": "red", "WATCH": "cyan", "CLOSE": "yellow", "REDUCE": "yellow"}
+ALARMS = {"HALT": "red", "RESUME": "green", "SILENT": "yellow", "HEARD": "green", "SKEWED": "yellow", "RIGHT": "green"}
 CHANGED = "bold black on yellow"
 
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
@@ -103,7 +104,13 @@ class Row:
     @property
     def style(self) -> str:
         """The colour of its action; none once it is over."""
-        return DIM if self.over else COLOURS.get(self.action.partition(" ")[0], DIM)
+        word = self.action.partition(" ")[0]
+        return DIM if self.over else ALARMS[word] if self.watched else COLOURS.get(word, DIM)
+
+    @property
+    def watched(self) -> bool:
+        """Whether it tells of a halt, a silence or a clock, rather than of a signal."""
+        return self.event.get("type") in WATCHED and not self.event.get("erased")
 
 
 def _age(row: Row, width: int) -> Text:
@@ -234,6 +241,9 @@ def table_of(rows: Sequence[Row], width: int, first: Column, *, titles: bool = T
     columns = fit(width, first)
     lines = [_titles(columns)] if titles else []
     for row in rows:
+        if row.watched:
+            lines.append(_watched(row, columns, width))
+            continue
         lines.append(_ended(row, columns, width) if row.end else _line((c, n, _cell(c, n, row)) for c, n in columns))
     return Group(*lines)
 
@@ -266,6 +276,15 @@ def _ended(row: Row, columns: Sequence[tuple[Column, int]], width: int) -> Text:
         end.truncate(room, overflow="ellipsis")
         line.append(" " * GAP).append_text(end)
     return line
+
+
+def _watched(row: Row, columns: Sequence[tuple[Column, int]], width: int) -> Text:
+    """An alarm or its end: what it is about and why, across the columns of a plan."""
+    names = [(column, cells) for column, cells in columns if column in (AGE, TIME, ACTION)]
+    line = _line((c, n, c.cell(row, n)) for c, n in names)
+    said = Text.assemble((about_of(row.event), "bold"), "  ", (why_watched(row.event), row.style))
+    said.truncate(max(0, width - line.cell_len - GAP), overflow="ellipsis")
+    return line.append(" " * GAP).append_text(said)
 
 
 def _struck(cell: Text) -> Text:

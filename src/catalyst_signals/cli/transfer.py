@@ -17,9 +17,9 @@ from typing import IO, Annotated
 import typer
 
 from catalyst_signals.cli import console
-from catalyst_signals.cli.options import Json, Mistake, examples
+from catalyst_signals.cli.options import Json, examples
 from catalyst_signals.cli.stopping import run_until_stopped
-from catalyst_signals.cli.store import INTERRUPTED, NO, StoreUrl, read_only
+from catalyst_signals.cli.store import INTERRUPTED, NO, StoreUrl, check_kept, read_only
 from catalyst_signals.errors import Conflict, Misconfigured, RangeUntrusted, StoreCorrupt
 from catalyst_signals.stores import ARRIVALS, STORES
 from catalyst_signals.transfer import LINE_BYTES_MAX
@@ -46,9 +46,10 @@ def add_to(app: typer.Typer) -> None:
         "import",
         epilog=examples(
             "catalyst import log.ndjson --store-url sqlite:////var/lib/catalyst.db",
+            "catalyst import log.ndjson --store-url postgresql://catalyst@db/empty",
             "zstdcat log.ndjson.zst | catalyst import - --continue",
             note="Into a place without a log. Every hash is computed again. Exit code 1: a line was edited or is "
-            "missing; it is named, and nothing was imported.",
+            "missing; it is named, and no file was made; a database holds a part then: empty it.",
         ),
     )(import_)
 
@@ -71,7 +72,7 @@ def export(
     json: Json = False,
 ) -> None:
     """Write the whole log as lines of JSON, also beside a running server."""
-    _check_kept(store_url)
+    check_kept(store_url)
     started_s = time.monotonic()
     counted = [0]
     try:
@@ -140,7 +141,7 @@ def import_(
     json: Json = False,
 ) -> None:
     """Take over an exported log where no log is; its channels go on in new epochs, unless told otherwise."""
-    _check_kept(store_url)
+    check_kept(store_url)
     found: list[Imported] = []
     try:
         with _old_file(file) as lines:
@@ -193,8 +194,3 @@ def _say(imported: Imported, store_url: str, json: bool) -> None:
     for name, end in ends.items():
         console.say(f"{name}: through {end['head']}, goes on in epoch {end['epoch']} ({end['reason']})")
     return console.say(f"{imported.events:,} events, every hash right; {without_password(store_url)} is ready")
-
-
-def _check_kept(store_url: str) -> None:
-    if store_url.startswith("memory:"):
-        raise Mistake("a memory: store ends with its process; there is nothing to read or to keep")

@@ -8,14 +8,16 @@ Owns: the surface, the judging of a signal's age. Knows nothing of the server: t
 Law: a handler sees each event of its filter once and in order, or is told what it does not see.
 
 Each stream has a connection of its own and publishing has another, so a slow handler holds up nothing but its own
-cursor at the server. Nothing runs in the background: a connection is read by who waits for it.
+cursor at the server. Nothing runs in the background but the timer of acknowledgements and the heartbeats that were
+promised: a connection is read by who waits for it.
 
     link.py        one connection            stream.py      one subscription as an iterator
     line.py        made again when it drops  publishing.py  drafts out, receipts in
     cursor.py      the place, without I/O    rest.py        requests that have no message on the socket
+    acks.py        how far it is done
     state.py       the place, in a file      shown.py       whose end the user has to be told
     absence.py     what was caught up        blocking.py    the same without `await`
-    records.py     rows for a data frame
+    records.py     rows for a data frame           beats.py       promises to be heard
 """
 
 from __future__ import annotations
@@ -25,9 +27,11 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TypeVar
+from uuid import uuid4
 
 from catalyst_signals.client import rest
 from catalyst_signals.client.absence import CaughtUp
+from catalyst_signals.client.beats import Beats
 from catalyst_signals.client.cursor import Gap
 from catalyst_signals.client.line import Hooks, State, Stats
 from catalyst_signals.client.link import Address, Link, address_of, dial
@@ -41,6 +45,7 @@ from catalyst_signals.events import Position, check_channel_name
 from catalyst_signals.modifiers import Modifiers
 from catalyst_signals.session import modifiers_of
 from catalyst_signals.signals import Signal
+from catalyst_signals.watch import HALTS
 
 if TYPE_CHECKING:
     from catalyst_signals.client.blocking import Blocking
@@ -52,6 +57,7 @@ __all__ = [
 PUBLISH_TIMEOUT_S = 30.0  # Longer than the 25 s after which a silent connection is given up, so one reconnect fits in.
 
 T = TypeVar("T")
+What = Literal["shown", "executed", "ignored", "rejected"]
 
 
 def connect(
@@ -61,11 +67,13 @@ def connect(
     channel: str = "main",
     gaps: Literal["tell", "raise"] = "tell",
     position_s: int | None = None,
+    ack: bool = True,
     publish_timeout_s: float = PUBLISH_TIMEOUT_S,
     state: str | os.PathLike[str] | None = None,
     on_reconnect: Callable[[str], object] | None = None,
     on_gap: Callable[[Gap], object] | None = None,
     on_stale: Callable[[Signal], object] | None = None,
+    on_halt: Callable[[dict[str, Any]], object] | None = None,
     on_state: Callable[[State], object] | None = None,
     on_caught_up: Callable[[CaughtUp], object] | None = None,
 ) -> Catalyst:
@@ -80,11 +88,14 @@ def connect(
         gaps: what becomes of a range that cannot be delivered, or that the server counts otherwise: `on_gap` is told
             and the stream goes on, or the refusal is raised from the iterator.
         position_s: how often the server proves that nothing is missing, 1 to 60 s; None leaves it to the server.
+        ack: whether live streams tell the server how far they are done: at most once a second, when the handler of an
+            event has returned, and at the end. `Catalyst.deliveries` shows it; nothing else depends on it.
         publish_timeout_s: the longest wait for the next answer to a publish, retries and reconnects included.
         state: a file in which each live stream keeps its place, and resumes from it when it is given no `after`. After
             `kill -9` at most the one item comes again whose handler was running; `Signal.key` tells it.
         on_reconnect: called with the reason of the drop, once the connection is back.
         on_caught_up: called when a stream that had been behind is live, with what it caught up with.
+        on_halt: called with the events `halt.began` and `halt.ended` that `signals` passes over: stop trading it.
         on_gap, on_stale, on_state: called in the order of the events, from the iterator. All are plain functions.
 
     Raises:
@@ -100,7 +111,8 @@ def connect(
     hooks = Hooks(on_reconnect, on_gap, on_state, on_caught_up)
     return Catalyst(
         address_of(url, key), hooks, channel=check_channel_name(channel), strict=gaps == "raise", position_s=position_s,
-        publish_timeout_s=publish_timeout_s, state=None if state is None else StateFile(state), on_stale=on_stale,
+        ack=ack, publish_timeout_s=publish_timeout_s, state=None if state is None else StateFile(state),
+        on_stale=on_stale, on_halt=on_halt,
     )  # fmt: skip
 
 
@@ -115,19 +127,24 @@ class Catalyst:
         channel: str,
         strict: bool,
         position_s: int | None,
+        ack: bool,
         publish_timeout_s: float,
         state: StateFile | None,
         on_stale: Callable[[Signal], object] | None,
+        on_halt: Callable[[dict[str, Any]], object] | None,
     ) -> None:
         self.channel = channel
         self._address = address
         self._hooks = hooks
         self._strict = strict
         self._position_s = position_s
+        self._ack = ack
         self._timeout_s = publish_timeout_s
         self._state = state
         self._blocking: Blocking | None = None
         self._on_stale = on_stale
+        self._on_halt = on_halt
+        self._beats = Beats(address, publish_timeout_s)
         self._spare: Link | None = None  # What `async with` dialled; whoever needs a connection first takes it.
         self._publisher = Publisher(self._dial, hooks, publish_timeout_s)
         self._streams: list[Stream[Any]] = []
@@ -150,6 +167,7 @@ class Catalyst:
         try:
             for stream in self._streams:
                 await stream.aclose()
+            await self._beats.close()
             await self._publisher.close()
             if self._spare is not None:
                 await self._spare.close()
@@ -281,6 +299,7 @@ class Catalyst:
         wish = Wish(
             channel=channel, after=place, shape=shape, strict=self._strict, position_s=self._position_s,
             ends_at_head=ends_at_head, limit=limit, modifiers=modifiers, bookmark=bookmark,
+            ack=self._ack and not ends_at_head,
         )  # fmt: skip
         stream = Stream(self._dial, self._hooks, wish, filter)
         self._streams = [one for one in self._streams if not one.ended] + [stream]
@@ -308,6 +327,8 @@ class Catalyst:
 
         def shape(event: dict[str, Any]) -> Signal | None:
             signal = _signal_of(event)
+            if self._on_halt is not None and event["type"] in HALTS and "data" in event:
+                self._on_halt(event)
             ends = None if signal is None else signal.expires_at
             if signal is None or ends is None or signal.is_ending or ends > datetime.now(UTC):
                 return signal
@@ -375,10 +396,79 @@ class Catalyst:
         said = await self._ask("GET", ["channels", channel, "signals", id])
         return [Signal.from_event(event) for event in said["versions"]]
 
-    async def _ask(
-        self, method: str, path: list[str], body: bytes | None = None, if_version: int | None = None
+    async def did(
+        self,
+        signal: Signal | str,
+        what: What,
+        *,
+        reason: str | None = None,
+        fills: Iterable[Mapping[str, Any]] | None = None,
+        outcome: Mapping[str, Any] | None = None,
+        id: str | None = None,
+        channel: str | None = None,
+    ) -> Receipt:
+        """Say what was done about a signal, or the one of that id; it is kept in the channel `acks`.
+
+        A fill is `{"qty": "100", "price": "9.41"}` with, if known, `fee`, `fee_ccy`, `liquidity`, `venue`, `paper` and
+        `filled_at`; numbers that must be exact are texts or Decimals. The same `id` twice is kept once; without one it
+        is given one, so that what does not reach the server is tried again until `publish_timeout_s`.
+
+        Raises:
+            InvalidDraft: names the field and what is allowed.
+            NotFound: there is no such signal for this key. IdConflict: the id stands for another deed.
+            Unreachable, Unavailable: it is not known whether it is kept; `error.extra["id"]` is the id to say it again.
+        """
+        name = signal if isinstance(signal, str) else signal.id
+        channel = check_channel_name(channel or (self.channel if isinstance(signal, str) else signal.channel))
+        said = {"reason": reason, "fills": None if fills is None else list(fills), "outcome": outcome}
+        deed = {"what": what, "id": id or uuid4().hex} | {key: each for key, each in said.items() if each is not None}
+        path, body = ["channels", channel, "signals", name, "deeds"], text_of(deed)
+        try:
+            answer = await rest.retried(lambda: self._ask("POST", path, body), self._timeout_s)
+        except CatalystError as error:
+            error.extra.setdefault("id", deed["id"])
+            raise
+        return receipt_of(answer, channel, "client" if id is None else "publisher")
+
+    async def deliveries(
+        self, signal: Signal | str, *, version: int | None = None, channel: str | None = None
     ) -> dict[str, Any]:
-        return await rest.ask(self._address, method, path, body, if_version=if_version, timeout_s=self._timeout_s)
+        """Who got a signal, when, how late by hop, and what they did: as docs/protocol.md has it.
+
+        Everybody for who published it or is an admin, else what concerns this user. Of `version`, else of that of a
+        Signal, else of the first.
+        """
+        name = signal if isinstance(signal, str) else signal.id
+        channel = check_channel_name(channel or (self.channel if isinstance(signal, str) else signal.channel))
+        wanted = version if version is not None or isinstance(signal, str) else signal.version
+        return await self._ask("GET", ["channels", channel, "signals", name, "deliveries"], version=wanted)
+
+    async def heartbeat(self, channel: str | None = None, every_s: float | None = 60.0) -> None:
+        """Promise to be heard in a channel every `every_s` seconds (1 s to 7 d), and keep it until this client closes.
+
+        Who listens is told `source.silent` when it is not kept, and `source.heard` when it is again. None ends it.
+
+        Raises:
+            InvalidRequest, Forbidden, Unreachable ...: nothing is promised.
+        """
+        await self._beats.promise(check_channel_name(channel or self.channel), every_s)
+
+    async def halts(self) -> list[dict[str, Any]]:
+        """The halts in force, as docs/protocol.md has them, of what this key may see."""
+        halts: list[dict[str, Any]] = (await self._ask("GET", ["halts"]))["halts"]
+        return halts
+
+    async def _ask(
+        self,
+        method: str,
+        path: list[str],
+        body: bytes | None = None,
+        if_version: int | None = None,
+        version: int | None = None,
+    ) -> dict[str, Any]:
+        return await rest.ask(
+            self._address, method, path, body, if_version=if_version, version=version, timeout_s=self._timeout_s
+        )
 
 
 def _signal_of(event: dict[str, Any]) -> Signal | None:

@@ -196,6 +196,10 @@ class Blocking:
     update = _waited(Catalyst.update)
     cancel = _waited(Catalyst.cancel)
     versions = _waited(Catalyst.versions)
+    did = _waited(Catalyst.did)
+    deliveries = _waited(Catalyst.deliveries)
+    heartbeat = _waited(Catalyst.heartbeat)
+    halts = _waited(Catalyst.halts)
     latest = _waited(Catalyst.latest)
 
     @property

@@ -55,6 +55,10 @@ class Cursor:
         """Done with everything up to here; None before the first `subscribed` of a stream that begins now."""
         return None if self._seq < 0 else Position(self._channel, self._epoch, self._seq, self._hash8)
 
+    def done(self) -> int:
+        """The seq of the place; -1 before the first `subscribed` of a stream that begins now."""
+        return self._seq
+
     def where(self) -> dict[str, Any]:
         """The place as `subscribe` carries it; without the hash only where the server told none."""
         fields = {"after": self._seq if self._seq >= 0 else "", "epoch": self._epoch, "hash": self._hash8}

@@ -154,6 +154,7 @@ class Link:
         self._why = ""  # Why we ended it ourselves.
         self.publishes_in_flight = 1
         self.message_bytes = MESSAGE_BYTES_MAX
+        self.ack_s: float | None = None  # How often the server takes acknowledgements; None: not at all.
         self.silence_s = OPEN_S
         self._watch = self._loop.call_later(self.silence_s, self._look)
 
@@ -169,6 +170,7 @@ class Link:
             )  # fmt: skip
         self.publishes_in_flight = max(1, int(welcome.get("publishes_in_flight", 1)))
         self.message_bytes = int(welcome.get("message_bytes", MESSAGE_BYTES_MAX))
+        self.ack_s = welcome.get("ack_s")
         self.expect_positions(welcome.get("position_s", 10))
 
     def expect_positions(self, every_s: float | None) -> None:

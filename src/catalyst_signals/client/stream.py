@@ -19,6 +19,7 @@ from types import TracebackType
 from typing import Any, Final, Generic, Self, TypeVar
 
 from catalyst_signals.client.absence import Absence, is_behind
+from catalyst_signals.client.acks import Acks
 from catalyst_signals.client.cursor import Cursor
 from catalyst_signals.client.line import Hooks, Line
 from catalyst_signals.client.link import Dropped, Link, encode
@@ -37,7 +38,8 @@ class Wish(Generic[T]):
     """What a stream is to give. `shape` makes of an event what is handed out, or None to pass over it.
 
     `strict`: gaps are raised, not told. `ends_at_head`: the stream ends when the server says `live`, or after `limit`.
-    `modifiers`: those that are not the server's default. `bookmark`: where the place is kept.
+    `modifiers`: those that are not the server's default. `bookmark`: where the place is kept. `ack`: the server is told
+    how far the consumer is done.
     """
 
     channel: str
@@ -49,6 +51,7 @@ class Wish(Generic[T]):
     limit: int | None = None
     modifiers: Mapping[str, Any] = field(default_factory=dict)
     bookmark: Bookmark | None = None
+    ack: bool = False
 
 
 @dataclass(slots=True)
@@ -85,6 +88,7 @@ class Stream(Generic[T]):
         self._ended = wish.limit is not None and wish.limit < 1
         self._cursor = Cursor(wish.channel, wish.after)
         self._line = Line(dial, self._subscribe, hooks)
+        self._acks = Acks(wish.channel, lambda: self._line.link, self._cursor.done) if wish.ack else None
         self._refs = count(1)
         self._turn = asyncio.Lock()  # Who holds it reads the socket.
         self._ahead: deque[dict[str, Any]] = deque()  # Read while a change waited for its answer.
@@ -92,7 +96,7 @@ class Stream(Generic[T]):
         self._changing = asyncio.Lock()
         self._controls = {
             "position": self._on_position, "subscribed": self._on_subscribed, "live": self._on_live,
-            "error": self._on_error,
+            "error": self._on_error, "goaway": self._on_goaway,
         }  # fmt: skip
 
     @property
@@ -111,8 +115,7 @@ class Stream(Generic[T]):
         return self
 
     async def __anext__(self) -> T:
-        self._cursor.settle()
-        self._keep()
+        self.done()
         while not self._ended:
             message = self._ahead.popleft() if self._ahead else await self._next()
             control = self._controls.get(message.get("type", "")) if message is not None else None
@@ -128,6 +131,8 @@ class Stream(Generic[T]):
         """What was handed out last is handled: the place moves over it without asking for the next one."""
         self._cursor.settle()
         self._keep()
+        if self._acks is not None:
+            self._acks.settled()
 
     async def __aenter__(self) -> Self:
         """The server has the subscription: what is published from here on arrives."""
@@ -146,6 +151,8 @@ class Stream(Generic[T]):
         self._ended = True
         if self._wish.bookmark is not None:
             self._wish.bookmark.release()
+        if self._acks is not None:
+            await self._acks.last()
         await self._line.close()
 
     def _keep(self) -> None:
@@ -303,6 +310,8 @@ class Stream(Generic[T]):
             stats.dropped_duplicates += 1
             return None
         self._handed += 1
+        if self._acks is not None:
+            self._acks.handed(seq)
         item = self._shape(message)
         if item is not None and not self._wish.ends_at_head:
             self._shown.note(message)
@@ -355,6 +364,10 @@ class Stream(Generic[T]):
             self._jump(error)
         elif message.get("retry") is not True:
             raise error
+
+    def _on_goaway(self, message: dict[str, Any]) -> None:
+        if self._acks is not None:
+            self._acks.at_once()
 
     def _on_live(self, message: dict[str, Any]) -> None:
         if message.get("channel") == self.channel:

@@ -14,10 +14,11 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
-from typing import Any
+from typing import Any, ClassVar
 
 from catalyst_signals.errors import InvalidDraft
 from catalyst_signals.ingest import Reading, decode_once, sender_text, without_secrets
+from catalyst_signals.ingest.plans import instrument_of
 from catalyst_signals.signals import FIELDS, OURS, place
 
 _NAME = re.compile(r"[A-Za-z_][\w.-]{0,127}")
@@ -29,6 +30,13 @@ class Generic:
     """Our own signal, leniently."""
 
     name = "generic"
+    PASTE: ClassVar[str] = """\
+try it:
+
+  curl -H 'Content-Type: application/json' \\
+    -d '{"symbol": "ACME", "action": "BUY", "confidence": 0.82, "stop": "9.40"}' \\
+    {url}
+"""
 
     def read(self, raw: bytes, content_type: str) -> Reading:
         """The signals of a JSON object, a JSON array, or one signal of `key=value` lines."""
@@ -41,6 +49,10 @@ def _draft(sent: Any) -> dict[str, Any]:
     if not isinstance(sent, dict):
         raise InvalidDraft("a signal is a JSON object", got=sent, allowed="an object or an array of objects")
     draft: dict[str, Any] = without_secrets(sent)
+    ticker = draft.get("symbol", draft.get("ticker"))
+    if isinstance(ticker, str) and "instrument" not in draft and ("symbol" in draft) != ("ticker" in draft):
+        draft["instrument"] = instrument_of(ticker, draft.get("exchange"))
+        draft = {name: value for name, value in draft.items() if name not in ("symbol", "ticker")}
     clashing = {name: draft.pop(name) for name in sorted(OURS.intersection(draft))}
     if clashing:
         extras = draft.get("extras")

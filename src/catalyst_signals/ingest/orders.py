@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import re
 from decimal import Decimal
+from functools import lru_cache
 
 from catalyst_signals.errors import InvalidDraft
 
 Verb = tuple[str, int | None]
 Step = tuple[str, int | None]
+
+WORD_CHARS_MAX = 64
+_BETWEEN = re.compile(r"[\s_.-]")
 
 DIRECTION = {1: "long", -1: "short", 0: "flat"}
 
@@ -23,7 +27,11 @@ VERBS: dict[str, Verb] = {
     "long": ("hold", 1), "short": ("hold", -1), "flat": ("hold", 0), "bullish": ("hold", 1), "bearish": ("hold", -1),
     **{f"{verb}long": ("open", 1) for verb in ("enter", "open", "go", "entry", "start")},
     **{f"{verb}short": ("open", -1) for verb in ("enter", "open", "go", "entry", "start", "sell")},
-    **{f"{verb}long": ("close", 1) for verb in ("exit", "close")},
+    **{f"long{verb}": ("open", 1) for verb in ("entry", "open", "enter")},
+    **{f"short{verb}": ("open", -1) for verb in ("entry", "open", "enter")},
+    **{f"long{verb}": ("close", 1) for verb in ("exit", "close")},
+    **{f"short{verb}": ("close", -1) for verb in ("exit", "close", "cover")},
+    **{f"{verb}long": ("close", 1) for verb in ("exit", "close")}, "closebuy": ("close", 1), "closesell": ("close", -1),
     **{f"{verb}short": ("close", -1) for verb in ("exit", "close", "cover", "buytocover")},
     **dict.fromkeys(("exit", "close", "closeall", "exitall", "flatten", "closeposition"), ("close", None)),
     "buytocover": ("close", -1), "buytoopen": ("open", 1), "selltoclose": ("close", 1), "selltoopen": ("open", -1),
@@ -39,7 +47,12 @@ def verb_of(value: object) -> Verb | None:
     """The verb a word stands for, however it is written (`ENTER_LONG`, `enter-long`, `Enter Long`), or None."""
     if not isinstance(value, str):
         return None
-    return VERBS.get(re.sub(r"[\s_.-]", "", value.lower()))
+    return _verb_of(value) if len(value) <= WORD_CHARS_MAX else None
+
+
+@lru_cache(maxsize=1024)
+def _verb_of(word: str) -> Verb | None:
+    return VERBS.get(_BETWEEN.sub("", word.lower()))
 
 
 def position_of(value: object) -> int | None:

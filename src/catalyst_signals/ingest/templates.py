@@ -14,11 +14,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
+from functools import lru_cache
 from typing import Any
 
 from catalyst_signals.errors import InvalidDraft, InvalidRequest
-from catalyst_signals.ingest import redact, without_secrets
+from catalyst_signals.ingest import NAME_CHARS_KEPT, redact, without_secrets
+from catalyst_signals.ingest.levels import Level, add_levels, put
 from catalyst_signals.ingest.orders import (
     DIRECTION,
     Verb,
@@ -29,23 +31,27 @@ from catalyst_signals.ingest.orders import (
     sign,
     verb_of,
 )
-from catalyst_signals.ingest.plans import instrument_of, is_unset, level_of, price_of
-from catalyst_signals.kinds import TEXT_CHARS_MAX, as_time
+from catalyst_signals.ingest.plans import instrument_of, is_unset, level_of, moment_of, number_of, price_of
+from catalyst_signals.kinds import TEXT_CHARS_MAX
 from catalyst_signals.signals import FIELDS, OURS
-from catalyst_signals.vocabulary import ENTRY_TYPES, TARGETS_MAX
+from catalyst_signals.vocabulary import ENTRY_TYPES
 
 _ROLES = {
     "symbol": "ticker symbol instrument pair tvinstrument tickerid",
     "exchange": "exchange tvexchange venue",
-    "action": "action side order signal orderaction strategyorderaction command cmd",
+    "action": "action side order signal orderaction strategyorderaction command cmd transactiontype",
     "kind": "ordertype type",
     "price": "price close orderprice strategyorderprice signalprice triggerprice lastprice currentprice",
     "entry": "entry entryprice limitprice limit",
-    "stop": "sl stop stoploss slprice stopprice stoplossprice",
-    "target": "tp takeprofit target tpprice takeprofitprice targetprice targets takeprofits tps",
+    "stop": "sl stop stoploss slprice stopprice stoplossprice slstopprice",
+    "target": (
+        "tp takeprofit target tpprice takeprofitprice targetprice targets takeprofits tps takeprofittargets "
+        "tplimitprice"
+    ),
     "now": "marketposition strategymarketposition sentiment position",
     "before": "prevposition prevmarketposition strategyprevmarketposition previousposition",
     "direction": "direction",
+    "held": "positionside",
     "size": "positionsize strategypositionsize marketpositionsize strategymarketpositionsize",
     "contracts": "contracts quantity qty ordercontracts strategyordercontracts",
     "bar_time": "time bartime",
@@ -63,14 +69,29 @@ _MARKET_DATA = frozenset((
 ))  # fmt: skip
 _MARKET_DATA_ROLES = frozenset(("symbol", "exchange", "price", "bar_time", "sent_time"))
 _VISIBLE = frozenset(("test", "staging"))
+_NO_LETTER = re.compile(r"[^a-z0-9]")
 _NUMBERED_TARGET = re.compile(r"(?:tp|takeprofit|target)(?:price)?[0-9]{1,2}(?:price)?")
+_NUMBER_OF_TARGET = re.compile(r"(?:t|tp|target)?_?[0-9]{1,2}", re.IGNORECASE)
 _EXIT_WORDS = re.compile(r"\s*(?:close|exit|cover|flatten|reduce)", re.IGNORECASE)
 _EXIT_SWITCHES = frozenset(("reduceonly", "closeposition", "closeonly", "isexit", "exit", "close"))
 _EXIT_FIELDS = frozenset((
     "comment", "orderid", "strategyorderid", "id", "intent", "position", "positioneffect", "reason", "tradetype",
 ))  # fmt: skip
+_EVENTS = frozenset(("event", "eventtype", "signaltype", "tradetype", "alerttype", "data"))
+_ALSO_SYMBOLS = frozenset(("asset", "market", "coin", "stock", "tradingpair", "currencypair", "instid"))
+_TICKER = re.compile(r"[A-Z0-9]{1,20}(?:[A-Z0-9:/._-]{0,40}[A-Z0-9!])?")
+_NO_TICKERS = frozenset(("SPOT", "FUTURES", "CRYPTO", "STOCKS", "FOREX", "LIVE", "PAPER", "OPEN", "CLOSED", "USDM"))
+_ENDED = re.compile(
+    r"(?:^|[^a-z])(?:tp ?[0-9]*|sl|take ?profit|stop ?loss|stopped|closed?|exit|exited|cancel|cancelled|breakeven|"
+    r"trailing ?stop)(?:$|[^a-z])"
+)
+_ENDED_FIELDS = _EVENTS | {"type", "status", "state", "alert", "signal", "trigger", "exitreason", "reason"}
 _UNIT_OF_LEVEL = re.compile(r"(.+?)_?(?:type|unit|units|mode)", re.IGNORECASE)
 _ACTIONS = "buy, sell, long, short, flat, exit, close, add, reduce, cancel, watch, enter_long, exit_long ..."
+
+
+Leaf = tuple[tuple[str, ...], Any, str | None]
+"""A field of a body: its path, its value, and what it means."""
 
 
 @dataclass(slots=True)
@@ -121,10 +142,20 @@ def _without_verb(said: Said) -> list[dict[str, Any]]:
     raise InvalidDraft(text, field="action", allowed=_ACTIONS)
 
 
-def sort(doc: dict[str, Any]) -> Said:
-    """Every field of a body by its meaning; secrets and what means "not set" are left out."""
+def sort(doc: dict[str, Any], known: frozenset[str] | None = None) -> Said:
+    """Every field of a body by its meaning; secrets and what means "not set" are left out.
+
+    Of a dialect whose fields are all documented, and whose body is without secrets already, only those in `known` mean
+    anything; others are kept as they are.
+    """
     said = Said()
-    leaves = [(path, value, _role(path, value)) for path, value in _leaves(without_secrets(doc)) if not is_unset(value)]
+    clean = doc if known is not None else without_secrets(doc)
+    found = [(path, value) for path, value in _leaves(clean) if not is_unset(value)]
+    leaves = [
+        (path, value, _role(path, value) if known is None or path[0] in known else None) for path, value in found
+    ]  # fmt: skip
+    if known is None:
+        leaves = _with_events(leaves)
     several = len({verb_of(value) for _, value, role in leaves if role == "action"}) > 1
     for path, value, role in leaves:
         if role == "action" and several and path[-1].lower() == "side":
@@ -138,9 +169,58 @@ def sort(doc: dict[str, Any]) -> Said:
         elif role is None or role in said.roles or not _fits(role, value):
             said.rest.append((path, value))
         else:
-            said.roles[role], said.names[role] = value, path[-1]
-    said.verb = verb_of(said.roles.get("action", said.roles.get("direction")))
+            said.roles[role], said.names[role] = _normal(role, value), path[-1]
+    if known is None and "symbol" not in said.roles:
+        _symbol_by_another_name(said)
+    said.verb = _beside_held(verb_of(said.roles.get("action", said.roles.get("direction"))), said.roles.get("held"))
     return said
+
+
+def _beside_held(verb: Verb | None, held: object) -> Verb | None:
+    """A buy or sell of the position that an exchange's hedge mode names: one that goes against it closes it."""
+    side = position_of(held)
+    if verb is None or not side:
+        return verb
+    if verb[0] == "trade":
+        return verb if verb[1] == side else ("close", side)
+    return directed(verb, held) if verb[0] in ("open", "increase", "reduce", "close") else verb
+
+
+def _normal(role: str, value: Any) -> Any:
+    return moment_of(value) if role in ("bar_time", "sent_time") else value
+
+
+def _with_events(leaves: list[Leaf]) -> list[Leaf]:
+    """`"event": "LONG_ENTRY"` or `"exit"` says what to do, and a side beside it which way.
+
+    `"entry"` beside a buy adds nothing; `"close"` alone may be the bar's.
+    """
+    verbs = [verb_of(value) for _, value, role in leaves if role == "action"]
+    bare = not any(role in ("action", "direction", "now") for _, _, role in leaves)
+    trades = any(verb is not None and verb[0] == "trade" for verb in verbs)
+    out = []
+    for path, value, role in leaves:
+        verb = verb_of(value) if role is None and _letters(path[-1]) in _EVENTS else None
+        if verb is None or (verb[0] == "open" and trades) or (bare and verb in (("open", None), ("close", None))):
+            out.append((path, value, role))
+        else:
+            out.append((path, value, "action"))
+    return out
+
+
+def _symbol_by_another_name(said: Said) -> None:
+    """`"asset": "BTC"` or `"market": "ESH3"`, where nothing else names the instrument."""
+    for path, value in said.rest:
+        if _letters(path[-1]) not in _ALSO_SYMBOLS or not isinstance(value, str) or value in _NO_TICKERS:
+            continue
+        if _TICKER.fullmatch(value):
+            said.rest.remove((path, value))
+            said.roles["symbol"], said.names["symbol"] = value, path[-1]
+            return
+
+
+def _letters(name: str) -> str:
+    return re.sub(r"[^a-z]", "", name.lower())
 
 
 def _role(path: tuple[str, ...], value: Any) -> str | None:
@@ -154,10 +234,15 @@ def _check_agreement(said: Said, role: str, name: str, value: Any) -> None:
     Raises:
         InvalidDraft: two fields disagree; names both.
     """
-    if verb_of(said.roles[role]) != verb_of(value):
+    one, other = verb_of(said.roles[role]), verb_of(value)
+    same_way = one and other and one[1] == other[1] is not None and {one[0], other[0]} <= {"trade", "hold", "open"}
+    same_kind = one and other and one[0] == other[0] and None in (one[1], other[1])
+    if one != other and not same_way and not same_kind:
         first = f"`{said.names[role]}` {str(said.roles[role])[:80]!r}"
         text = f"{first} and `{name}` {str(value)[:80]!r} say different things: send one of them"
         raise InvalidDraft(text, field=name, got=str(value))
+    if same_kind and one and one[1] is None:
+        said.roles[role], said.names[role] = value, name  # `"type": "ENTRY"`, and `"action": "LONG_ENTRY"` beside it.
 
 
 def _check_clear(said: Said, now: int | None, before: int | None) -> None:
@@ -168,13 +253,14 @@ def _check_clear(said: Said, now: int | None, before: int | None) -> None:
     """
     assert said.verb is not None
     hint = _exit_hint(said)
-    size = _size(said.roles.get("size"))
+    size = number_of(said.roles.get("size"))
     text = ""
-    if said.verb[0] != "trade" or "now" in said.roles or before is not None:
+    if said.verb[0] not in ("trade", "hold") or said.verb[1] == 0 or "now" in said.roles or before is not None:
         return
     if now is None and hint is not None:
-        text = f"{said.roles.get('action')!r} beside {hint[:80]!r}: does it open a position or close one?"
-    elif size and "contracts" not in said.roles and sign(size) != said.verb[1]:
+        word = said.roles.get("action", said.roles.get("direction"))
+        text = f"{word!r} beside {hint[:80]!r}: does it open a position or close one?"
+    elif said.verb[0] == "trade" and size and "contracts" not in said.roles and sign(size) != said.verb[1]:
         text = f"{said.roles.get('action')!r} with the size {size}: is it the order's or what became of the position?"
     if text:
         allowed = '"market_position": "{{strategy.market_position}}"'
@@ -192,6 +278,9 @@ def _exit_hint(said: Said) -> str | None:
             return path[-1]
         if name in _EXIT_FIELDS and isinstance(value, str) and _EXIT_WORDS.match(value):
             return value
+        short = re.sub("[_-]", " ", value.lower()) if isinstance(value, str) and len(value) <= NAME_CHARS_KEPT else ""
+        if name in _ENDED_FIELDS and _ENDED.search(short):
+            return str(value)
     return None
 
 
@@ -213,11 +302,18 @@ def _is_group(name: str) -> bool:
 
 def role_of(*path: str) -> str | None:
     """What a field of that name means, inside the objects named before it; None if we do not know."""
-    last = re.sub(r"[^a-z0-9]", "", path[-1].lower())
+    return _role_of_name(path) if sum(map(len, path)) <= NAME_CHARS_KEPT else _role_of_path(path)
+
+
+def _role_of_path(path: tuple[str, ...]) -> str | None:
+    last = _NO_LETTER.sub("", path[-1].lower())
     if _NUMBERED_TARGET.fullmatch(last):
         return "target"
-    whole = re.sub(r"[^a-z0-9]", "", "".join(path).lower())
+    whole = _NO_LETTER.sub("", "".join(path).lower())
     return _ROLE_OF.get(whole) or _ROLE_OF.get(last)
+
+
+_role_of_name = lru_cache(maxsize=4096)(_role_of_path)
 
 
 def _fits(role: str, value: Any) -> bool:
@@ -228,42 +324,35 @@ def _fits(role: str, value: Any) -> bool:
         return isinstance(value, str | int) and not isinstance(value, bool)
     if role == "direction":
         return verb_of(value) is not None
+    if role == "held":
+        return position_of(value) in (1, -1)
     if role in ("price", "entry"):
         return price_of(value) is not None
     if role in ("bar_time", "sent_time"):
-        return isinstance(value, str) and as_time(value) is not None
+        return moment_of(value) is not None
     if role == "kind":
         return isinstance(value, str) and value.lower() in ENTRY_TYPES
     if role == "confidence":
         return _confidence(value) is not None
     if role in ("now", "before"):
-        return position_of(value) is not None or _size(value) is not None
+        return position_of(value) is not None or number_of(value) is not None
     return not isinstance(value, dict | list)
 
 
 def _each_level(role: str, path: tuple[str, ...], value: Any) -> Iterator[tuple[str, str, Any]]:
     values = value if role == "target" and isinstance(value, list) else [value]
+    if role == "target" and isinstance(value, dict) and value and all(map(_NUMBER_OF_TARGET.fullmatch, value)):
+        values = list(value.values())  # {"1": 10.5, "2": 11}, {"t1": 10.5, "t2": 11}
     for each in values:
-        if not is_unset(each) and _size(each) != 0:
+        if not is_unset(each) and number_of(each) != 0:
             yield role, ".".join(path), each
-
-
-def _size(value: Any) -> Decimal | None:
-    """A signed size, also zero and also as a text; None for anything else."""
-    if isinstance(value, bool) or not isinstance(value, str | int | Decimal):
-        return None
-    try:
-        number = Decimal(value.replace("−", "-") if isinstance(value, str) else value)
-    except (InvalidOperation, ValueError):
-        return None
-    return number if number.is_finite() and abs(number.adjusted()) < 40 else None
 
 
 def _positions(said: Said) -> tuple[int | None, int | None]:
     """Where the position stands and where it stood before, as far as the sizes and words of the body say."""
     roles = said.roles
     now, before = _position(roles.get("now")), _position(roles.get("before"))
-    size, contracts = _size(roles.get("size", roles.get("now"))), _size(roles.get("contracts"))
+    size, contracts = number_of(roles.get("size", roles.get("now"))), number_of(roles.get("contracts"))
     if size is not None:
         size = size if now is None else abs(size) * now  # `market_position_size` comes without its sign.
         now = sign(size) if now is None else now
@@ -274,13 +363,13 @@ def _positions(said: Said) -> tuple[int | None, int | None]:
 
 def _position(value: Any) -> int | None:
     at = position_of(value)
-    size = _size(value) if at is None else None
+    size = number_of(value) if at is None else None
     return at if size is None else sign(size)
 
 
 def _confidence(value: Any) -> dict[str, Any] | None:
     """0 to 1 as it is; up to 100 as a score out of 100."""
-    number = _size(value.removesuffix("%") if isinstance(value, str) else value)
+    number = number_of(value.removesuffix("%") if isinstance(value, str) else value)
     if number is None or not 0 <= number <= 100:
         return None
     if 1 < number < 2 and not (isinstance(value, str) and value.endswith("%")):
@@ -308,14 +397,14 @@ def _draft(said: Said, action: str, way: int | None, last: bool) -> dict[str, An
         draft["title"] = redact(title)[:TEXT_CHARS_MAX]
     draft |= _confidence(roles.get("confidence")) or {}
     extras = _rest(said, draft)
-    if last:
-        _plan(said, draft, extras, way if action in ("open", "increase") else None)
     if extras:
         draft["extras"] = extras
+    if last:
+        _plan(said, draft, way if action in ("open", "increase") else None)
     return draft
 
 
-def _plan(said: Said, draft: dict[str, Any], extras: dict[str, Any], way: int | None) -> None:
+def _plan(said: Said, draft: dict[str, Any], way: int | None) -> None:
     """Entry, stop and targets into `draft`; what cannot be told from a distance into `extras`, and a note."""
     entry = price_of(said.roles.get("entry"))
     kind = said.roles.get("kind", "").lower()
@@ -327,25 +416,28 @@ def _plan(said: Said, draft: dict[str, Any], extras: dict[str, Any], way: int | 
         draft["entry"] = {"type": "market"}
     elif way and entry:
         draft["entry"] = {"type": kind or "limit", "price": entry}
+    aside = [(said.names[role], said.roles[role]) for role in ("entry", "kind") if role in said.roles]
+    triggers = [(name, value) for role, name, value in said.levels if _is_trigger(role, name)]
+    triggers = triggers if kind in ("stop", "stop_limit") else []
+    for name, value in [*(aside if "entry" not in draft else []), *triggers]:
+        put(draft.setdefault("extras", {}), tuple(name.split(".")), value)
     near = entry or draft.get("reference_price")
-    unread = []
+    beside = Decimal(near) if near else None
     in_units = {found[1].lower() for path, _ in said.rest if (found := _UNIT_OF_LEVEL.fullmatch(path[-1])) is not None}
-    for role, name, value in said.levels:
-        sure = "price" in name.lower()
-        known = way and name.lower() not in in_units
-        beside = Decimal(near) if near else None
-        level = known and level_of(value, way=way or 0, near=beside, sure=sure, stop=role == "stop")
-        if kind in ("stop", "stop_limit") and _is_trigger(role, name):
-            _put(extras, tuple(name.split(".")), value)
-        elif level and role == "stop" and "stop" not in draft:
-            draft["stop"] = level
-        elif level and role == "target" and len(draft.get("targets", ())) < TARGETS_MAX:
-            draft.setdefault("targets", []).append(level)
-        else:
-            _put(extras, tuple(name.split(".")), value)
-            unread.append(name)
-    if unread and way:
-        draft.setdefault("note", f"kept under extras, for a price cannot be told from a distance: {', '.join(unread)}")
+
+    prices: set[str] = set()  # Names under which one value is a price: the others are in the same unit.
+
+    def meant(role: str, name: str, value: Any, exact: bool) -> Level:
+        known, sure = way is not None and name.lower() not in in_units, "price" in name.lower() or name in prices
+        meaning = level_of(value, way=way or 0, near=beside, sure=sure, stop=role == "stop", exact=exact)
+        return Level(role, name, value, meaning if known else None)
+
+    given = [(role, name, value) for role, name, value in said.levels if (name, value) not in triggers]
+    levels = [meant(*each, True) for each in given]
+    prices |= {level.name for level in levels if "price" in (level.meaning or ()) and not isinstance(level.value, dict)}
+    if prices:
+        levels = [meant(*each, False) for each in given]  # One is a price: the others are not per cent.
+    add_levels(draft, levels)
 
 
 def _is_trigger(role: str, name: str) -> bool:
@@ -364,7 +456,7 @@ def _rest(said: Said, draft: dict[str, Any]) -> dict[str, Any]:
         elif path == ("extras",) and isinstance(value, dict):
             extras |= value
         else:
-            _put(extras, path, value)
+            put(extras, path, value)
     return extras
 
 
@@ -377,15 +469,3 @@ def _is_ours(name: str, value: Any) -> bool:
     except InvalidRequest:
         return False
     return True
-
-
-def _put(extras: dict[str, Any], path: tuple[str, ...], value: Any) -> None:
-    for name in path[:-1]:
-        inside = extras.setdefault(name, {})
-        if not isinstance(inside, dict):
-            return
-        extras = inside
-    if path[-1] in extras:  # Several targets under one name.
-        before = extras[path[-1]]
-        value = [*(before if isinstance(before, list) else [before]), value]
-    extras[path[-1]] = value

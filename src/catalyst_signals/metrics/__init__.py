@@ -10,7 +10,7 @@ from typing import Literal, NamedTuple
 
 Kind = Literal["gauge", "counter", "histogram"]
 Label = Literal["", "channel", "reason", "error", "component", "level", "version"]
-Row = Literal["Is it well?", "Publishing", "Delivering", "Channels", "Parts", "This process"]
+Row = Literal["Is it well?", "Publishing", "Delivering", "Channels", "Targets", "Parts", "This process"]
 
 # By the metric's name, then by its label, or under "" without one. A histogram is one by its bounds: histograms.py.
 Numbers = dict[str, dict[str, float]]
@@ -50,6 +50,9 @@ _DECLARED = (
     Metric("catalyst_drafts_queued", "gauge", "Drafts accepted and not yet stored.", "Publishing"),
     Metric("catalyst_publisher_clock_skew_seconds", "gauge",
            "How far the clock is off of the publisher whose is off most.", "Publishing", of_all="max"),
+    Metric("catalyst_halts", "gauge", "Halts in force.", "Publishing", of_all="max"),
+    Metric("catalyst_sources_silent", "gauge", "Sources that promised to be heard and are not.", "Publishing",
+           of_all="max"),
     Metric("catalyst_delivery_seconds", "histogram",
            "From an event's commit until it is written to all who are live; the oldest event of each turn.",
            "Delivering"),
@@ -63,6 +66,8 @@ _DECLARED = (
            "Delivering"),
     Metric("catalyst_longest_turn_seconds", "gauge",
            "The longest that deliveries held the event loop since the last scrape.", "Delivering", of_all="max"),
+    Metric("catalyst_acks", "counter", "Acknowledgements that came from subscribers.", "Delivering"),
+    Metric("catalyst_receipts_waiting", "gauge", "Receipts that are not in the ledger yet.", "Delivering"),
     Metric("catalyst_channel_head", "gauge", "The newest seq of a channel.", "Channels", "channel"),
     Metric("catalyst_channel_lag", "gauge", "Events of a channel that the store has and live subscribers do not.",
            "Channels", "channel"),
@@ -74,6 +79,20 @@ _DECLARED = (
     Metric("catalyst_retention_held_seconds", "gauge",
            "How long events that are due to go have waited for a worker.", "Channels", "channel", "max"),
     Metric("catalyst_workers_lost", "gauge", "Workers whose next events are gone.", "Channels", "channel"),
+    Metric("catalyst_targets", "gauge", "Targets outside that this process sends to.", "Targets"),
+    Metric("catalyst_targets_failing", "gauge", "Targets that do not answer.", "Targets"),
+    Metric("catalyst_targets_behind", "gauge", "Events that the target furthest behind was not told yet.", "Targets",
+           of_all="max"),
+    Metric("catalyst_target_messages", "counter", "Messages that targets took.", "Targets"),
+    Metric("catalyst_target_held", "counter", "Events that a target's rules held for a digest, by reason.",
+           "Targets", "reason"),
+    Metric("catalyst_target_dead_letters", "counter", "Events that a target did not take and that are not tried again.",
+           "Targets"),
+    Metric("catalyst_target_lost", "counter", "Events that were gone before a target could be told.", "Targets"),
+    Metric("catalyst_pulls", "gauge", "Feeds and bots that this process fetches.", "Publishing"),
+    Metric("catalyst_pulls_failing", "gauge", "Feeds and bots that do not answer.", "Publishing"),
+    Metric("catalyst_pull_requests", "counter", "Times that a feed or a bot was asked.", "Publishing"),
+    Metric("catalyst_pull_items", "counter", "What was new in it: items, or a bot's signals.", "Publishing"),
     Metric("catalyst_breaker_state", "gauge", "Calls to a part of the system: 0 pass, 1 are tried, 2 are refused.",
            "Parts", "component", "max"),
     Metric("catalyst_component_lag_seconds", "gauge", "How far a part of the system is behind.",
@@ -82,6 +101,8 @@ _DECLARED = (
            of_all="max"),
     Metric("catalyst_store_lock_held_seconds", "gauge",
            "The longest that one of the newest commits held its channels locked.", "Parts", of_all="max"),
+    Metric("catalyst_store_replica_lag_seconds", "gauge",
+           "For how long the store's read replica has lacked something of the log.", "Parts", of_all="max"),
     Metric("catalyst_durability", "gauge", "1 for the level at which signals are acknowledged now.", "Parts", "level"),
     Metric("catalyst_disk_free_ratio", "gauge", "What is free of the disk that a log in a file is on.", "Parts"),
     Metric("catalyst_ring_bytes", "gauge", "Memory that recent events of all channels take.", "This process"),

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from ipaddress import IPv4Address, IPv6Address, IPv6Network, ip_address, ip_network
 from typing import Any
 
-from catalyst_signals.errors import RateLimited
+from catalyst_signals.errors import Forbidden, RateLimited
 
 AGAIN_S = 5.0  # For somebody else's connection to end.
 
@@ -27,14 +27,32 @@ class Addresses:
         self._open: dict[str, int] = {}
 
     def of(self, scope: Any) -> str:
-        """The address a request comes from; "" over a Unix socket."""
+        """The address a request comes from, as it is counted; "" over a Unix socket."""
+        return _grouped(self.exactly(scope))
+
+    def exactly(self, scope: Any) -> str:
+        """The whole address a request comes from; "" over a Unix socket."""
         client = scope.get("client")
         if not client:
             return ""
         if not self._trusted:
-            return _grouped(client[0])
+            return str(client[0])
         said = b",".join(value for name, value in scope["headers"] if name == b"x-forwarded-for").decode("latin-1")
         return self._believed(client[0], [each.strip() for each in said.split(",")])
+
+    def check_among(self, scope: Any, allowed: Iterable[str]) -> None:
+        """Pass a request that comes from one of these networks.
+
+        Raises:
+            Forbidden: it does not; names its address.
+        """
+        text = self.exactly(scope)
+        address = _read(text)
+        if address is None or not any(address in ip_network(each, strict=False) for each in allowed):
+            raise Forbidden(
+                f"nothing may be posted here from {text or 'a Unix socket'}", field="address", got=text,
+                sender_error="invalid-ip-address",
+            )  # fmt: skip
 
     def _believed(self, peer: str, said: Sequence[str]) -> str:
         """From the right, as far as each was said by somebody we trust."""
@@ -43,7 +61,7 @@ class Addresses:
             if not self._trusts(address) or _read(before) is None:
                 break
             address = before
-        return _grouped(address)
+        return address
 
     def _trusts(self, text: str) -> bool:
         address = _read(text)

@@ -1,4 +1,4 @@
-"""REST for admins: keys, users, and where webhooks come in.
+"""REST for admins: keys and users.
 
 Owns: the shapes of these requests. What they change are events of the `system` channel: the log tells every process.
 """
@@ -11,13 +11,11 @@ import msgspec
 from fastapi import APIRouter, Request, Response
 
 from catalyst_signals.auth import SCOPES
-from catalyst_signals.auth.api_keys import new_key, new_secret
+from catalyst_signals.auth.api_keys import new_key
 from catalyst_signals.errors import Conflict, InvalidRequest, NotFound
 from catalyst_signals.events import check_channel_name, check_id, iso, now_us, parse_iso
 from catalyst_signals.filters import parse
-from catalyst_signals.ingest import ADAPTERS
-from catalyst_signals.projections import Key, Source, key_is_good
-from catalyst_signals.server.api import known_channel
+from catalyst_signals.projections import Key, key_is_good
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.requests import json_of, json_response, node_of, principal_of
 from catalyst_signals.wire import SYSTEM_CHANNEL
@@ -172,71 +170,3 @@ async def remove_user(user: str, request: Request) -> Response:
         node.turn_off(key_id)
     await node.administer(principal, "user.removed", {"user": user})
     return json_response({"user": user, "removed": True})
-
-
-class SourceBody(msgspec.Struct, forbid_unknown_fields=True):
-    """What `POST /v1/ingest` takes."""
-
-    adapter: str
-    channel: str = "main"
-
-
-@router.get("/ingest", tags=["ingest"])
-async def sources(request: Request) -> Response:
-    """Where webhooks come in, without the secrets."""
-    principal_of(request, "admin")
-    return json_response({"ingest": [_source_shown(s) for s in node_of(request).state.sources.values()]})
-
-
-@router.post("/ingest", tags=["ingest"])
-async def add_source(request: Request) -> Response:
-    """A new place for webhooks; the secret in its URL is shown only here."""
-    principal = principal_of(request, "admin")
-    node = node_of(request)
-    body = await json_of(request, SourceBody)
-    if body.adapter not in ADAPTERS:
-        raise InvalidRequest("there is no such adapter", field="adapter", got=body.adapter, allowed=sorted(ADAPTERS))
-    secret, secret_hash = new_secret()
-    id, _ = new_secret()
-    source = Source(id[:8], body.adapter, known_channel(node, principal, body.channel), secret_hash, iso(now_us()))
-    await node.administer(principal, "ingest.created", msgspec.to_builtins(source))
-    return json_response(_with_url(request, source, secret), 201)
-
-
-@router.post("/ingest/{id}/rotate", tags=["ingest"])
-async def rotate_source(id: str, request: Request) -> Response:
-    """A new secret for the same place; the old one stops working at once."""
-    principal = principal_of(request, "admin")
-    node = node_of(request)
-    source = _source(node, id)
-    secret, secret_hash = new_secret()
-    rotated = msgspec.structs.replace(source, secret_hash=secret_hash)
-    await node.administer(principal, "ingest.rotated", msgspec.to_builtins(rotated))
-    return json_response(_with_url(request, rotated, secret))
-
-
-@router.delete("/ingest/{id}", tags=["ingest"])
-async def remove_source(id: str, request: Request) -> Response:
-    """Nothing comes in here any more."""
-    principal = principal_of(request, "admin")
-    node = node_of(request)
-    _source(node, id)
-    await node.administer(principal, "ingest.removed", {"id": id})
-    return json_response({"id": id, "removed": True})
-
-
-def _source(node: Node, id: str) -> Source:
-    source = node.state.sources.get(id)
-    if source is None:
-        raise NotFound("there is no ingest of that id", field="id", got=id)
-    return source
-
-
-def _source_shown(source: Source) -> dict[str, Any]:
-    return {"id": source.id, "adapter": source.adapter, "channel": source.channel, "created_at": source.created_at}
-
-
-def _with_url(request: Request, source: Source, secret: str) -> dict[str, Any]:
-    base = node_of(request).settings.public_url.rstrip("/") or f"{request.url.scheme}://{request.url.netloc}"
-    url = f"{base}/in/{source.adapter}/{secret}"
-    return _source_shown(source) | {"secret": secret, "url": url}

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 from fastapi import APIRouter, Request, Response
 
-from catalyst_signals.auth import ADMIN_CHANNELS, Principal
+from catalyst_signals.auth import SERVER_CHANNELS, Principal
 from catalyst_signals.errors import (
     Forbidden,
     InvalidDraft,
@@ -29,7 +29,7 @@ from catalyst_signals.pages import wants
 from catalyst_signals.projections import BUILT_IN, Channel
 from catalyst_signals.publish import DRAFTS_MAX
 from catalyst_signals.server.node import Node, author_of, name_in
-from catalyst_signals.server.requests import body_of, json_of, json_response, node_of, only, principal_of
+from catalyst_signals.server.requests import body_of, check_after, json_of, json_response, node_of, only, principal_of
 from catalyst_signals.signals import decode, signal_draft
 from catalyst_signals.tape import Tape
 from catalyst_signals.wire import SYSTEM_CHANNEL, answer
@@ -42,21 +42,8 @@ PAGE_S = 10.0  # For a page to come from the store; it is asked until it answers
 ANSWER_BYTES_MAX = 4 << 20  # Of events in one answer; ask again after `complete_through`.
 NDJSON = ("ndjson", "jsonl", "json-lines", "json-seq")
 
-_SIGNALS_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {
-            "application/json": {
-                "schema": {"oneOf": [{"type": "object"}, {"type": "array", "items": {"type": "object"}}]},
-                "example": {"symbol": "ACME", "action": "BUY", "confidence": 0.82, "stop": "9.40"},
-            },
-            "application/x-ndjson": {"schema": {"type": "string"}},
-        },
-    }
-}
 
-
-@router.post("/channels/{channel}/signals", tags=["signals"], openapi_extra=_SIGNALS_BODY)
+@router.post("/channels/{channel}/signals", tags=["signals"])
 async def publish(channel: str, request: Request) -> Response:
     """Publish one signal, or several (all or none). 201 when anything is new, 200 for a retry."""
     node = node_of(request)
@@ -133,8 +120,7 @@ async def history(
     principal = principal_of(request, "subscribe")
     only(request, "after", "limit", "filter", "epoch")
     tape = node.tape(principal, channel)
-    if after < 0:
-        raise InvalidRequest("`after` is a seq: a whole number from 0", field="after", got=after, allowed=">= 0")
+    check_after(after)
     if not 1 <= limit <= HISTORY_MAX:
         raise InvalidRequest(f"`limit` is 1 to {HISTORY_MAX}", field="limit", got=limit, allowed=f"1-{HISTORY_MAX}")
     wanted = node.filter_for(principal, filter)
@@ -259,7 +245,7 @@ def known_channel(node: Node, principal: Principal, name: str) -> str:
         UnknownChannel, Forbidden: it is not.
     """
     check_channel_name(name)
-    if name in ADMIN_CHANNELS:
+    if name in SERVER_CHANNELS:
         raise Forbidden(f"`{name}` is written by the server alone", field="channel", got=name)
     if name not in node.state.channels or not principal.may_use(name):
         raise UnknownChannel(field="channel", got=name)

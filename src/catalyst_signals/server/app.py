@@ -23,7 +23,7 @@ import msgspec
 import uvicorn
 from fastapi import FastAPI
 
-from catalyst_signals.auth import ADMIN_CHANNELS, SCOPES
+from catalyst_signals.auth import SCOPES, SERVER_CHANNELS
 from catalyst_signals.auth.api_keys import ApiKeys, new_key
 from catalyst_signals.caches import CACHES, Cache
 from catalyst_signals.errors import CatalystError, Conflict, Misconfigured
@@ -37,14 +37,23 @@ from catalyst_signals.publish import Appends, Publisher
 from catalyst_signals.server import (
     admin,
     api,
+    deeds,
+    describing,
     erasing,
     filters,
+    halts,
+    heartbeats,
     house,
     inbox,
     logs,
+    outgoing,
+    pulling,
     readiness,
+    showing,
+    sources,
     sse,
     status,
+    targets,
     telemetry,
     transferring,
     versions,
@@ -65,6 +74,7 @@ from catalyst_signals.server.protocol import HttpProtocol, SocketProtocol
 from catalyst_signals.server.requests import install_error_handlers
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.server.sharing import Place, open_parts
+from catalyst_signals.server.skewing import Skewing
 from catalyst_signals.server.telemetry import NO_TRACES, Telemetry
 from catalyst_signals.stores import Store
 from catalyst_signals.trust import Reader
@@ -76,6 +86,11 @@ log = logging.getLogger("catalyst")
 
 GARBAGE_AFTER = 20_000  # Objects; Python's 700 is a fifth of what a handshake costs.
 SWITCH_S = 0.001  # Python's 5 ms is what each step of a commit would wait for whoever catches up meanwhile.
+# Routes are tried in order: those that are asked most often come first.
+ROUTERS = (
+    inbox, api, filters, deeds, versions, erasing, admin, sources, targets, halts, heartbeats, transferring, sse,
+    status, showing,
+)  # fmt: skip
 GOODBYE_S = 1.0  # Between `goaway` and the close: time for a client to leave by itself.
 
 
@@ -91,14 +106,19 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         bare: Cache = await stack.enter_async_context(open_backend(settings.cache_url, CACHES, setting="cache_url"))
         cache = GuardedCache(bare, breakers.cache)
         parts = await open_parts(stack, settings, place)
+        parts.when_back(breakers.back)
         store, broker = GuardedStore(parts.store, breakers), GuardedBroker(parts.broker, breakers.broker)
 
         def check_there() -> None:
             parts.check_there()
             breakers.check_writes()
 
+        async def look_again() -> None:
+            await breakers.before_writing(follower.look_again)
+
         for channel in BUILT_IN:
             await store.append([Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[])])
+
         reader = Reader(store)
         hub = Hub(_fetch(reader), store.find, ring_bytes=settings.ring_bytes, turn_ms=settings.turn_ms)
         stack.push_async_callback(hub.close)
@@ -112,8 +132,11 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         appends: Appends = store if own else GuardedAppends(parts.appends, breakers.writes)
         appends = traces.traced(appends) if traces is not None else appends
         publisher = await stack.enter_async_context(
-            Publisher(appends, follower, broker, queue_max=settings.queue_max, check_there=check_there)
+            Publisher(
+                appends, follower, broker, queue_max=settings.queue_max, check_there=check_there, look_again=look_again
+            )
         )
+        parts.when_back(publisher.store_is_back)
         node = Node(
             settings, store, hub, follower, publisher, state, ApiKeys(state.keys), siblings=parts.siblings, cache=cache,
             breakers=breakers,
@@ -121,9 +144,12 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         for channel in state.channels:
             await node.open_channel(channel)
         node.first_key = await _bootstrap(node)
-        follower.fold(None, node.skews.fold)
         erasing.watch(node)
-        works = [house.tick_for_ever(node), look_for_ever(cache, broker)]
+        node.out, node.feeds = outgoing.open_out(node), pulling.open_feeds(node)
+        works = [house.tick_for_ever(node), look_for_ever(cache, broker, store, breakers.upkeep), node.out.run()]
+        works += [*_watch(node), node.feeds.run()]
+        if settings.ledger_s:
+            works += [node.receipts.look_for_ever(node.every_connection), node.receipts.write_for_ever()]
         if parts.siblings is not None:
             works.append(parts.siblings.run(node))
         if traces is not None:
@@ -133,10 +159,20 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         expirers = [_keep_house(node, works)] if parts.keeps_house else []
         tasks = [vital(work) for work in works]
         stack.push_async_callback(_end, tasks)
+        stack.push_async_callback(node.transfers.close)
         yield node
-        await publisher.drain()
-        for expirer in expirers:
-            await _keep_places(node, expirer)
+        with suppress(TimeoutError):  # A store that hangs must not keep the process.
+            async with asyncio.timeout(settings.drain_s / 3):
+                await _write_last(node, expirers)
+
+
+def _watch(node: Node) -> list[Coroutine[Any, Any, None]]:
+    """What every process sees of publishers, and what one of them tells."""
+    node.follower.fold(None, node.skews.fold)
+    node.follower.fold(None, node.silences.fold)
+    node.follower.fold(None, node.stories.fold)
+    skewing = Skewing(node.store, node.publisher, node.skews, node.settings.skew_s)
+    return [node.silences.run(), *([skewing.run()] if node.settings.skew_s else [])]
 
 
 def _keep_house(node: Node, works: list[Coroutine[Any, Any, None]]) -> Expirer:
@@ -150,6 +186,13 @@ def _keep_house(node: Node, works: list[Coroutine[Any, Any, None]]) -> Expirer:
     return expirer
 
 
+async def _write_last(node: Node, expirers: list[Expirer]) -> None:
+    await node.receipts.write()
+    await node.publisher.drain()
+    for expirer in expirers:
+        await _keep_places(node, expirer)
+
+
 async def _keep_places(node: Node, expirer: Expirer) -> None:
     with suppress(CatalystError):  # The next start reads a little more then.
         await house.keep_snapshot(node)
@@ -158,7 +201,7 @@ async def _keep_places(node: Node, expirer: Expirer) -> None:
 
 
 def _signal_channels(node: Node) -> list[str]:
-    return [channel for channel in node.state.channels if channel not in ADMIN_CHANNELS]
+    return [channel for channel in node.state.channels if channel not in SERVER_CHANNELS]
 
 
 def _fetch(reader: Reader) -> Fetch:
@@ -201,14 +244,17 @@ def build_app(node: Node) -> FastAPI:
     """The HTTP face of a node."""
     app = FastAPI(
         telemetry=node.telemetry.of_http if node.telemetry is not None else NO_TRACES,
+        docs_url=None, redoc_url=None,  # They come from a CDN: showing.py needs nobody.
         redirect_slashes=False,  # A redirected webhook is a lost one, and its path holds a secret.
         title="Catalyst", version=readiness.version(),
         description="Trading signals: numbered, kept, filtered, delivered exactly once and in order.",
     )  # fmt: skip
     app.state.node = node
     install_error_handlers(app)
-    for part in (api, filters, versions, erasing, admin, transferring, sse, inbox, status):
-        app.include_router(part.router)
+    app.state.routers = [part.router for part in ROUTERS]
+    for router in app.state.routers:
+        app.include_router(router)
+    describing.describe(app)
     return app
 
 

@@ -1,8 +1,8 @@
-"""Where connections come in: a WebSocket goes straight to its endpoint, everything else through FastAPI.
+"""Where connections come in: WebSockets and webhooks go straight to their endpoints, everything else through FastAPI.
 
 Owns: that one decision, and that whoever comes with a key that is not known here yet is not turned away for that. It
 is here because the way through FastAPI's layers is half of what a handshake costs, and everybody comes back at once
-when a server was away.
+when a server was away; and a third of what a webhook costs.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from collections.abc import Awaitable, Callable
 from fastapi import FastAPI, WebSocket
 from starlette.types import Receive, Scope, Send
 
+from catalyst_signals.server import inbox
 from catalyst_signals.server.handshake import stream
 from catalyst_signals.server.naming import named
 from catalyst_signals.server.node import Node
@@ -31,6 +32,9 @@ def door(app: FastAPI) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         if scope["type"] == "websocket" and scope["path"] == PATH:
             scope["app"] = app
             await stream(WebSocket(scope, receive, send))
+        elif scope["type"] == "http" and scope["method"] == "POST" and scope["path"].startswith(inbox.PREFIX):
+            scope["app"] = app
+            await inbox.webhook(scope, receive, send, app)
         else:
             await app(scope, receive, send)
 

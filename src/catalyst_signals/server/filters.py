@@ -19,8 +19,9 @@ from catalyst_signals.explain import explain
 from catalyst_signals.filters import EVERYTHING, Filter, parse
 from catalyst_signals.pages import wants
 from catalyst_signals.projections import FILTER_NAME, SAVED_FILTERS_MAX
+from catalyst_signals.server.deliveries import SKEW_US, receipt_of
 from catalyst_signals.server.node import Node, is_open
-from catalyst_signals.server.requests import json_of, json_response, node_of, principal_of
+from catalyst_signals.server.requests import check_after, json_of, json_response, node_of, principal_of
 from catalyst_signals.tape import HOLDS_MAX, Subscriber
 from catalyst_signals.wire import SYSTEM_CHANNEL, frame_of
 
@@ -72,7 +73,22 @@ async def explain_filter(request: Request) -> Response:
         raise InvalidRequest("this subscriber is of another channel", field="channel", got=body.channel)
     event = await _event(node, principal, subscriber.tape.channel, body.seq)
     told = explain(subscriber.group.filter, event.doc)
-    return json_response(told | {"delivery": _delivery(node, subscriber, body.seq, told["matches"])})
+    delivery = _delivery(node, subscriber, body.seq, told["matches"])
+    if delivery["state"] in ("sent", "sent_or_held"):
+        delivery |= await _receipt(node, subscriber, body.subscriber, body.seq, delivery["says"])
+    return json_response(told | {"delivery": delivery})
+
+
+async def _receipt(node: Node, subscriber: Subscriber, session: str, seq: int, says: str) -> dict[str, Any]:
+    """When it was sent and when it was acknowledged, as far as the ledger says so."""
+    (event,) = await node.store.read(subscriber.tape.channel, seq - 1, 1)
+    noted = await node.store.noted(event.channel, seq, event.ts_us - SKEW_US)
+    receipt = receipt_of(noted, session, event)
+    sent, acked = receipt["sent"], receipt["acknowledged"]
+    if sent is None:
+        return receipt | {"says": f"{says}; the ledger does not say when (it is written once a second)"}
+    when = f"acknowledged by {acked['by']}" if acked is not None else "not acknowledged yet"
+    return receipt | {"says": f"{says} by {sent['by']}, {when}"}
 
 
 async def _event(node: Node, principal: Principal, channel: str, seq: int) -> Frame:
@@ -119,7 +135,7 @@ _HELD = {
 }
 
 
-def _delivery(node: Node, subscriber: Subscriber, seq: int, matches: bool) -> dict[str, str]:
+def _delivery(node: Node, subscriber: Subscriber, seq: int, matches: bool) -> dict[str, Any]:
     """What became of an event for a subscriber."""
     place, reason = node.hub.place(subscriber), subscriber.why_held(seq)
     if seq <= subscriber.began:
@@ -158,8 +174,7 @@ async def rehearse_filter(request: Request) -> Response:
     node, principal = node_of(request), principal_of(request, "subscribe")
     body = await json_of(request, RehearseBody)
     node.tape(principal, body.channel)
-    if body.after is not None and body.after < 0:
-        raise InvalidRequest("`after` is a seq: a whole number from 0", field="after", got=body.after, allowed=">= 0")
+    check_after(body.after)
     against = None if body.against is None else node.filter_for(principal, body.against)
     told = await node.rehearsals.run(
         body.channel,

@@ -1,8 +1,9 @@
 """Breakers around what a process asks of others: the store, the broker, the cache.
 
 Owns: which breaker stands before which question, and what is said when it is open. Laws: a poll and a commit under way
-are never kept from the store, so they are how it is found to be back; nothing new is taken while commits fail; a broker
-that is away costs hints only, a cache that is away is done without.
+are never kept from the store, so they are how it is found to be back; nothing new is taken while commits fail; what
+else is written (places, retention, erasures, fences) keeps nobody from publishing; a broker that is away costs hints
+only, a cache that is away is done without; every question has an end.
 """
 
 from __future__ import annotations
@@ -19,15 +20,20 @@ from catalyst_signals.brokers import Broker
 from catalyst_signals.caches import Cache
 from catalyst_signals.errors import CatalystError, StoreFull, StoreUnavailable, Unavailable
 from catalyst_signals.events import Batch, Event, Extent, Frame, Kept, Known, Part, Refused, Stored
+from catalyst_signals.ledger import Note, Noted
 from catalyst_signals.publish import Appends
 from catalyst_signals.stores import PAGE_BYTES_MAX, Store
+from catalyst_signals.wire import SYSTEM_CHANNEL
 
 log = logging.getLogger("catalyst.guarding")
 T = TypeVar("T")
 
 LOOK_S = 1.0
+NOBODY = "nobody"  # A follower that does not exist.
 HINTS_S = 0.5  # A hint that takes longer is slower than half a poll.
 CACHE_S = 1.0  # Whatever a back-end's own time-outs are.
+STORE_S = 30.0  # Every driver ends a call sooner itself (PostgreSQL's 24 s), unless a thread or a disk hangs.
+UPKEEP_S = 300.0  # An erasure in PostgreSQL sweeps the table for up to 240 s; a large drop takes many commits.
 
 
 class Breakers:
@@ -36,16 +42,35 @@ class Breakers:
     def __init__(self) -> None:
         self.writes = Breaker("store_writes")
         self.reads = Breaker("store_reads")
+        self.upkeep = Breaker("store_upkeep")
         self.broker = Breaker("broker")
         self.cache = Breaker("cache")
 
     def __iter__(self) -> Any:
-        return iter((self.writes, self.reads, self.broker, self.cache))
+        return iter((self.writes, self.reads, self.upkeep, self.broker, self.cache))
+
+    def back(self) -> None:
+        """Whatever was asked has come back and said so: the store is asked by everybody again."""
+        for breaker in (self.writes, self.reads, self.upkeep):
+            _worked(breaker)
 
     def check_writes(self) -> None:
         """Pass, or raise StoreUnavailable: what would be taken now would only wait."""
         if self.writes.state != "closed":
             raise _away(self.writes)
+
+    async def before_writing(self, look: Callable[[], Awaitable[None]]) -> None:
+        """What must be known of the store before it is written to: when it cannot be, nothing is written either.
+
+        Raises:
+            Unavailable: as `look`.
+        """
+        began_s = time.monotonic()
+        try:
+            await look()
+        except Unavailable as error:
+            self.writes.failed(str(error), time.monotonic() - began_s)
+            raise
 
     def check_reads(self) -> None:
         """Pass, or raise StoreUnavailable: the store is asked by somebody else whether it answers again."""
@@ -81,7 +106,7 @@ async def through(
         if breaker.failed(str(error) or repr(error), time.monotonic() - began_s):
             log.warning("it does not answer and is left alone", extra={"part": breaker.name, "reason": breaker.error})
         if isinstance(error, TimeoutError):
-            raise Unavailable(f"the {breaker.name} took longer than {within_s:g} s") from error
+            raise _kind(breaker)(f"the {breaker.name} did not answer in time") from error
         raise
     except CatalystError:
         _worked(breaker)
@@ -93,16 +118,26 @@ async def through(
     return answer
 
 
+def _kind(breaker: Breaker) -> type[Unavailable]:
+    return StoreUnavailable if breaker.name.startswith("store") else Unavailable
+
+
 def _worked(breaker: Breaker) -> None:
     away_s = breaker.since_s
     if breaker.worked():
         log.warning("it answers again", extra={"part": breaker.name, "away_s": round(away_s, 1)})
 
 
-async def look_for_ever(cache: Cache, broker: Broker) -> None:
-    """Ask the cache and the broker now and then, so that how they are is known also while nobody needs them."""
+async def look_for_ever(cache: Cache, broker: Broker, store: Store, upkeep: Breaker) -> None:
+    """Ask the cache and the broker now and then, so that how they are is known also while nobody needs them.
+
+    The store only while it is not known to take what `upkeep` stands before: by a place that nobody can move.
+    """
     while True:
         await asyncio.sleep(LOOK_S)
+        if upkeep.state != "closed":
+            with suppress(CatalystError):
+                await store.keep(NOBODY, SYSTEM_CHANNEL, 0, was=-1)
         with suppress(Unavailable):
             await cache.get("")
         with suppress(Unavailable):
@@ -118,15 +153,15 @@ class GuardedAppends:
 
     async def append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
         """Store.append"""
-        return await through(self._breaker, lambda: self._appends.append(batches), always=True)
+        return await through(self._breaker, lambda: self._appends.append(batches), within_s=STORE_S, always=True)
 
 
 class GuardedStore:
-    """A store behind two breakers. What moves a log or drops it has its own time-outs and is seldom: it passes."""
+    """A store behind three breakers: for appends, for what is read, and for what else is written."""
 
     def __init__(self, store: Store, breakers: Breakers) -> None:
         self._store = store
-        self._writes, self._reads = breakers.writes, breakers.reads
+        self._writes, self._reads, self._upkeep = breakers.writes, breakers.reads, breakers.upkeep
 
     def __getattr__(self, name: str) -> Any:
         """What only some stores have: `durability`, `url`, `lock_held_s`."""
@@ -144,55 +179,73 @@ class GuardedStore:
 
     async def append(self, batches: Sequence[Batch]) -> list[Stored | Refused]:
         """Store.append"""
-        return await through(self._writes, lambda: self._store.append(batches), always=True)
+        return await through(self._writes, lambda: self._store.append(batches), within_s=STORE_S, always=True)
+
+    async def _read(self, ask: Callable[[], Awaitable[T]]) -> T:
+        return await through(self._reads, ask, within_s=STORE_S)
+
+    async def _keep_up(self, ask: Callable[[], Awaitable[T]], within_s: float | None = None) -> T:
+        return await through(self._upkeep, ask, within_s=within_s or STORE_S)
 
     async def read(self, channel: str, after: int, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> list[Event]:
         """Store.read"""
-        return await through(self._reads, lambda: self._store.read(channel, after, limit, bytes_max))
+        return await self._read(lambda: self._store.read(channel, after, limit, bytes_max))
 
     async def extents(self, channels: Iterable[str] | None = None) -> dict[str, Extent]:
         """Store.extents: the poll's question."""
-        return await through(self._reads, lambda: self._store.extents(channels), always=True)
+        return await through(self._reads, lambda: self._store.extents(channels), within_s=STORE_S, always=True)
 
     async def find(self, channel: str, ids: Sequence[str]) -> dict[str, Known]:
         """Store.find"""
-        return await through(self._reads, lambda: self._store.find(channel, ids))
+        return await self._read(lambda: self._store.find(channel, ids))
 
     async def ids(self, channel: str, after: str = "", limit: int = 1000) -> list[tuple[str, Known]]:
         """Store.ids"""
-        return await through(self._reads, lambda: self._store.ids(channel, after, limit))
+        return await self._read(lambda: self._store.ids(channel, after, limit))
 
     async def kept(self, name: str, channel: str) -> Kept:
         """Store.kept"""
-        return await through(self._reads, lambda: self._store.kept(name, channel))
+        return await self._read(lambda: self._store.kept(name, channel))
 
     async def places(self, channel: str) -> dict[str, Kept]:
         """Store.places"""
-        return await through(self._reads, lambda: self._store.places(channel))
+        return await self._read(lambda: self._store.places(channel))
 
     async def keep(self, name: str, channel: str, seq: int, state: bytes = b"", **how: Any) -> bool:
         """Store.keep"""
-        return await self._store.keep(name, channel, seq, state, **how)
+        return await self._keep_up(lambda: self._store.keep(name, channel, seq, state, **how))
+
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Store.note"""
+        await self._keep_up(lambda: self._store.note(notes))
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """Store.noted"""
+        return await self._read(lambda: self._store.noted(channel, seq, since_us, subject))
+
+    async def forget(self, before_us: int) -> None:
+        """Store.forget"""
+        await self._keep_up(lambda: self._store.forget(before_us), UPKEEP_S)
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop"""
-        return await self._store.drop(channel, through)
+        return await self._keep_up(lambda: self._store.drop(channel, through), UPKEEP_S)
 
     async def begin_epoch(self, channel: str, first: int, reason: str) -> Extent:
         """Store.begin_epoch"""
-        return await self._store.begin_epoch(channel, first, reason)
+        return await self._keep_up(lambda: self._store.begin_epoch(channel, first, reason))
 
     async def erase(self, channel: str, seq: int) -> None:
-        """Store.erase"""
-        await self._store.erase(channel, seq)
+        """Store.erase: asked whatever the breaker says, since what an earlier one left must not keep this one back."""
+        await through(self._upkeep, lambda: self._store.erase(channel, seq), within_s=UPKEEP_S, always=True)
 
     async def adopt(self, part: Part) -> None:
         """Store.adopt"""
-        await self._store.adopt(part)
+        await self._keep_up(lambda: self._store.adopt(part))
 
     async def fence(self, moved_to: str = "", ticket: int = 0) -> int:
         """Store.fence"""
-        return await self._store.fence(moved_to, ticket)
+        return await self._keep_up(lambda: self._store.fence(moved_to, ticket))
 
 
 class GuardedBroker:

@@ -55,6 +55,7 @@ async def keep_for_ever(node: Node, expirer: Expirer) -> None:
                 log.warning("housekeeping will be tried again", extra={"channel": channel.name, "reason": str(error)})
         try:
             await keep_snapshot(node, every=SNAPSHOT_EVENTS)
+            await node.store.forget(now_us() - int(node.settings.ledger_s * 1_000_000))
         except CatalystError as error:
             log.warning("a snapshot will be tried again", extra={"reason": str(error)})
 

@@ -36,6 +36,7 @@ class Limits:
         self.subscribes = rate("subscribes of a user", "user_subscribe_rate")
         self.rows = rate("replayed events of a user", "user_replay_rate", 10 * settings.user_replay_rate)
         self.webhooks = rate("webhooks of a secret", "ingest_rate", settings.ingest_burst)
+        self.targets = Rate("changes of a user's targets", SAVES_PER_S, burst=SAVES_AT_ONCE, shared=shared)
         self.saves = Rate("saved filters of a user", SAVES_PER_S, burst=SAVES_AT_ONCE, shared=shared)
 
     def unread(self, principal: Principal | None, count: int) -> None:

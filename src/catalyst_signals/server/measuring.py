@@ -19,6 +19,7 @@ from catalyst_signals.server.components import components
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.readiness import version, wrong_with
 from catalyst_signals.tape import Tape
+from catalyst_signals.workers.pacing import REASONS as HELD_FOR
 
 LEVELS = ("memory", "disk", "disk+standby")  # Of durability, as an answer to a publish names it.
 BREAKER = {"closed": 0.0, "half_open": 1.0, "open": 2.0}
@@ -32,8 +33,10 @@ def numbers(node: Node) -> Numbers:
         "catalyst_log_lines_lost": logs.lines_lost(),
         "catalyst_events_stored": publisher.stored, "catalyst_commits": publisher.commits,
         "catalyst_drafts_queued": publisher.queued, "catalyst_publisher_clock_skew_seconds": node.skews.worst_s,
+        "catalyst_halts": len(node.state.halts), "catalyst_sources_silent": node.silences.silent,
         "catalyst_deliveries": hub.deliveries, "catalyst_connections": len(node.every_connection()),
         "catalyst_streams": node.streams, "catalyst_store_reads": hub.pager.store_reads,
+        "catalyst_acks": node.receipts.acks, "catalyst_receipts_waiting": node.receipts.waiting,
         "catalyst_longest_turn_seconds": hub.longest_turn_s,
         "catalyst_untrusted_channels": len(node.follower.reader.faults), "catalyst_ring_bytes": hub.ring_bytes,
     }  # fmt: skip
@@ -41,7 +44,7 @@ def numbers(node: Node) -> Numbers:
         **{name: {"": value} for name, value in plain.items()}, **_histograms(node), **_of_channels(node),
         "catalyst_refusals": dict(node.refusals), "catalyst_connections_closed": dict(node.closed),
         "catalyst_events_held": {reason: hub.held[reason] for reason in REASONS},
-        "catalyst_version": {version(): 1.0}, **_of_parts(node),
+        "catalyst_version": {version(): 1.0}, **_of_targets(node), **_of_pulls(node), **_of_parts(node),
     }  # fmt: skip
 
 
@@ -78,6 +81,29 @@ def _behind(tape: Tape) -> int:
     return sum(group.members - (len(group.live) - group.holes) for group in tape.groups.values())
 
 
+def _of_targets(node: Node) -> Numbers:
+    out = node.out
+    if out is None:
+        return {}
+    plain: dict[str, float] = {
+        "catalyst_targets": len(out.runners), "catalyst_targets_failing": len(out.failing),
+        "catalyst_targets_behind": out.lag, "catalyst_target_messages": out.counts.sent,
+        "catalyst_target_dead_letters": out.counts.dead, "catalyst_target_lost": out.counts.lost,
+    }  # fmt: skip
+    held = {reason: float(out.counts.held[reason]) for reason in HELD_FOR}
+    return {**{name: {"": value} for name, value in plain.items()}, "catalyst_target_held": held}
+
+
+def _of_pulls(node: Node) -> Numbers:
+    feeds = node.feeds
+    if feeds is None:
+        return {}
+    return {
+        "catalyst_pulls": {"": len(feeds.workers)}, "catalyst_pulls_failing": {"": feeds.failing},
+        "catalyst_pull_requests": {"": feeds.requests}, "catalyst_pull_items": {"": feeds.items},
+    }  # fmt: skip
+
+
 def _of_parts(node: Node) -> Numbers:
     found: Numbers = {}
     confirmed_s = node.follower.confirmed_s
@@ -88,7 +114,9 @@ def _of_parts(node: Node) -> Numbers:
     found["catalyst_component_lag_seconds"] = {each.name: each.lag_s for each in parts if each.lag_s}
     if held_s := getattr(node.store, "lock_held_s", ()):
         found["catalyst_store_lock_held_seconds"] = {"": max(held_s)}
-    if (free := _disk_free(node.settings.store_url)) is not None:
+    if (lag_s := getattr(node.store, "replica_lag_s", None)) is not None:
+        found["catalyst_store_replica_lag_seconds"] = {"": lag_s}
+    if (free := _disk_free(getattr(node.store, "url", node.settings.store_url))) is not None:
         found["catalyst_disk_free_ratio"] = {"": free}
     durability = getattr(node.store, "durability", "")
     if durability in LEVELS:

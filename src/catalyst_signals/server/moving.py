@@ -22,6 +22,7 @@ from catalyst_signals.errors import (
     StoreUnavailable,
 )
 from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored
+from catalyst_signals.ledger import Note, Noted
 from catalyst_signals.stores import PAGE_BYTES_MAX, STORES, Store
 from catalyst_signals.urls import open_backend, without_password
 
@@ -115,6 +116,12 @@ class MovingStore:
         return held_s
 
     @property
+    def replica_lag_s(self) -> float | None:
+        """For how long the replica of the present store has lacked something, where there is one."""
+        lag_s: float | None = getattr(self._store, "replica_lag_s", None)
+        return lag_s
+
+    @property
     def fault(self) -> CatalystError | None:
         """Store.fault"""
         return self._store.fault
@@ -160,6 +167,18 @@ class MovingStore:
     async def keep(self, name: str, channel: str, seq: int, state: bytes = b"", **how: Any) -> bool:
         """Store.keep"""
         return await self._ask(lambda store: store.keep(name, channel, seq, state, **how))
+
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Store.note: the ledger begins anew in the store that the log moved to."""
+        await self._ask(lambda store: store.note(notes))
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """Store.noted"""
+        return await self._store.noted(channel, seq, since_us, subject)
+
+    async def forget(self, before_us: int) -> None:
+        """Store.forget"""
+        await self._ask(lambda store: store.forget(before_us))
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop"""

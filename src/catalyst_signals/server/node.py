@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from catalyst_signals.auth import ADMIN_CHANNELS, Principal
+from catalyst_signals.auth import ADMIN_CHANNELS, SERVER_CHANNELS, Principal
 from catalyst_signals.auth.api_keys import ApiKeys
 from catalyst_signals.caches import Cache
 from catalyst_signals.caches.memory import MemoryCache
@@ -39,11 +39,15 @@ from catalyst_signals.retention import Swept
 from catalyst_signals.server.guarding import Breakers
 from catalyst_signals.server.limits import Limits
 from catalyst_signals.server.newcomers import Newcomers
+from catalyst_signals.server.receipts import EVERY_S, Receipts
 from catalyst_signals.server.settings import Settings
+from catalyst_signals.server.silences import Silences
+from catalyst_signals.server.transfers import Transfers
 from catalyst_signals.session import Standing, resume
 from catalyst_signals.signals import check_not_expired
 from catalyst_signals.skew import Skews
 from catalyst_signals.stores import Store
+from catalyst_signals.stories import Stories
 from catalyst_signals.tape import Tape
 from catalyst_signals.wire import PROTOCOL, SYSTEM_CHANNEL, decode
 
@@ -51,6 +55,8 @@ if TYPE_CHECKING:
     from catalyst_signals.server.siblings import Siblings
     from catalyst_signals.server.stream import Connection
     from catalyst_signals.server.telemetry import Telemetry
+    from catalyst_signals.workers.feeds import Feeds
+    from catalyst_signals.workers.targets import Out
 
 
 OPEN_FILTERS_MAX = 64  # Of one user, in this process: each is asked for every event.
@@ -74,9 +80,12 @@ class Node:
     streams: int = 0
     swept: dict[str, Swept] = field(default_factory=dict)  # How retention found each channel.
     skews: Skews = field(default_factory=Skews)
+    stories: Stories = field(default_factory=Stories)
     refusals: Counter[str] = field(default_factory=Counter)  # By the error's name.
     closed: Counter[str] = field(default_factory=Counter)  # WebSockets that were closed from here, by reason.
     telemetry: Telemetry | None = None
+    out: Out | None = None  # What sends to targets; there once the node is open.
+    feeds: Feeds | None = None  # What fetches from outside; as above.
     siblings: Siblings | None = None  # The other processes on this port, if there are any.
     cache: Cache = field(default_factory=MemoryCache)
     breakers: Breakers = field(default_factory=Breakers)
@@ -86,7 +95,10 @@ class Node:
         self.limits = Limits(self.settings, self.cache, self.siblings.of if self.siblings is not None else 1)
         self.newcomers = Newcomers(self.state.keys, self.follower)
         self.changes = Changes(self.store, self.publisher)
+        self.receipts = Receipts(self.store, self.hub, keeps=self.settings.ledger_s > 0)
         self.rehearsals = Rehearsals(self.store, self.follower.reader, self.cache)
+        self.transfers = Transfers(self.store, self.siblings)
+        self.silences = Silences(self.store, self.publisher, self.state)
         self.state.watch(self._key_changed)
         self.state.watch_filters(self._filter_changed)
 
@@ -162,7 +174,7 @@ class Node:
         return {
             "type": "welcome", "protocol": PROTOCOL, "node": settings.node, "now": iso(now_us()),
             "position_s": settings.position_s, "message_bytes": settings.message_bytes,
-            "publishes_in_flight": settings.publishes_in_flight,
+            "publishes_in_flight": settings.publishes_in_flight, "ack_s": EVERY_S if settings.ledger_s else None,
             "expires_at": iso(expires) if expires is not None else None,
         }  # fmt: skip
 
@@ -286,7 +298,7 @@ class Node:
         """Pass, or raise why this key may not publish here now; each time counts as one publish."""
         principal.require("publish")
         self.tape(principal, channel)
-        if channel in ADMIN_CHANNELS:
+        if channel in SERVER_CHANNELS:
             raise Forbidden(f"`{channel}` is written by the server alone", field="channel", got=channel)
         self.limits.publishes.spend(principal.key_id)
         self.publisher.check_room(principal.subject)

@@ -25,6 +25,7 @@ from urllib.parse import quote, unquote, urlsplit
 
 import msgspec
 
+from catalyst_signals.backoff import Backoff
 from catalyst_signals.errors import CatalystError, Misconfigured, from_dict
 from catalyst_signals.peers import reachable
 from catalyst_signals.server import logs
@@ -34,7 +35,7 @@ from catalyst_signals.server.sharing import Place
 log = logging.getLogger("catalyst.processes")
 
 AGAIN_S = (0.2, 5.0)
-STEADY_S = 10.0  # A process that lived so long starts again at the shorter pause.
+STEADY_S = 10.0  # A process that lived so long starts again after the shortest pause.
 LATE_S = 5.0  # Beyond `drain_s`; then it is killed.
 REFUSED = 2  # The exit code of a child that says why.
 
@@ -177,7 +178,7 @@ class Parent:
 
     async def _keep(self, number: int, ready: asyncio.Future[str]) -> None:
         """Run a child; again when it ended, but for one that never listened."""
-        pause_s, longest_s = AGAIN_S
+        again = Backoff(*AGAIN_S)
         while not self._stopping.is_set():
             began_s = time.monotonic()
             child = await self._spawn(number)
@@ -193,14 +194,14 @@ class Parent:
                 )
                 return
             if time.monotonic() - began_s > STEADY_S:
-                pause_s = AGAIN_S[0]
+                again.tries = 0
+            pause_s = again.next_s()
             log.error(
                 "a process ended and is started again",
-                extra={"number": number, "code": code, "reason": str(refusal or ""), "pause_s": pause_s},
+                extra={"number": number, "code": code, "reason": str(refusal or ""), "pause_s": round(pause_s, 3)},
             )
             with suppress(TimeoutError):
                 await asyncio.wait_for(self._stopping.wait(), pause_s)
-            pause_s = min(pause_s * 2, longest_s)
 
     async def _spawn(self, number: int) -> asyncio.subprocess.Process:
         child = await asyncio.create_subprocess_exec(

@@ -18,7 +18,8 @@ from catalyst_signals.server.components import components
 from catalyst_signals.server.node import Node
 from catalyst_signals.skew import WORTH_SAYING_S
 
-STORE = "store"  # How the names of its breakers begin; everything else can be done without.
+REPLICA_LATE_S = 30.0  # As the alert CatalystReplicaLags has it.
+NEEDED = ("store_writes", "store_reads")  # Breakers of what everything stands on; the rest can be done without.
 
 
 @cache
@@ -54,16 +55,30 @@ def wrong_with(node: Node) -> dict[str, str]:
     if node.store.fault is not None:
         wrong["store"] = str(node.store.fault)
     for each in components(node):
-        if each.state != "closed" and each.name.startswith(STORE):
+        if each.state != "closed" and each.name in NEEDED:
             wrong[each.name] = f"it has not answered for {each.since_s:.0f} s: {each.error}"
-    return wrong
+    return wrong or _not_taken(node)
+
+
+def _not_taken(node: Node) -> dict[str, str]:
+    """Why nothing can be published though all that was asked has answered: the process that owns the log is away."""
+    try:
+        node.publisher.check_there()
+    except CatalystError as error:
+        return {error.name: error.message}
+    return {}
 
 
 def _warnings(node: Node) -> Iterator[str]:
     """What somebody should look at, though signals are taken and delivered."""
     for each in components(node):
-        if each.state != "closed" and not each.name.startswith(STORE):
+        if each.state != "closed" and each.name == "targets":
+            yield f"targets outside are told later: {each.error}"
+        elif each.state != "closed" and each.name not in NEEDED:
             yield f"done without: the {each.name} has not answered for {each.since_s:.0f} s: {each.error}"
+        if each.replica_lag_s is not None and each.replica_lag_s > REPLICA_LATE_S:
+            lag = f"{each.replica_lag_s:.0f} s"
+            yield f"the store's replica has lacked something for {lag}; the primary is read instead"
     for channel, swept in sorted(node.swept.items()):
         for worker, seq in swept.waits_for.items():
             yield (

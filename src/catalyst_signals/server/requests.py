@@ -16,6 +16,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse, Response
 from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, HTTPConnection
+from starlette.routing import Match
 
 from catalyst_signals.about import also
 from catalyst_signals.auth import Principal
@@ -34,6 +35,7 @@ from catalyst_signals.server.node import Node
 from catalyst_signals.wire import decode, encode
 
 T = TypeVar("T")
+BUG = "something went wrong in the server; its log says what"
 
 
 def node_of(connection: HTTPConnection) -> Node:
@@ -99,6 +101,16 @@ def only(request: Request, *known: str) -> None:
     for name, value in request.query_params.items():
         if name not in known:
             raise Unsupported(f"`{name}` is not a parameter of this path", field=name, got=value, allowed=list(known))
+
+
+def check_after(after: int | None) -> None:
+    """Pass if it can be a place in a log, or is none.
+
+    Raises:
+        InvalidRequest: it is below 0.
+    """
+    if after is not None and after < 0:
+        raise InvalidRequest("`after` is a seq: a whole number from 0", field="after", got=after, allowed=">= 0")
 
 
 async def body_of(request: Request) -> bytes:
@@ -170,7 +182,9 @@ def install_error_handlers(app: FastAPI) -> None:
                 NotFound("there is nothing at this path; /docs lists what there is", got=_template(request))
             )
         if error.status_code == 405:
-            return error_response(MethodNotAllowed(got=request.method))
+            refusal = error_response(MethodNotAllowed(got=request.method, allowed=(taken := _methods(request))))
+            refusal.headers["Allow"] = ", ".join(taken)
+            return refusal
         return JSONResponse(InvalidRequest(str(error.detail)).as_dict(), error.status_code, error.headers)
 
     async def parameters(request: Request, error: Exception) -> Response:
@@ -181,12 +195,19 @@ def install_error_handlers(app: FastAPI) -> None:
 
     async def bugs(request: Request, error: Exception) -> Response:
         # Logged by Uvicorn, to which Starlette raises it again.
-        return error_response(CatalystError("something went wrong in the server; its log says what"))
+        return error_response(CatalystError(BUG))
 
     app.add_exception_handler(CatalystError, ours)
     app.add_exception_handler(HTTPException, frameworks)
     app.add_exception_handler(RequestValidationError, parameters)
     app.add_exception_handler(Exception, bugs)
+
+
+def _methods(request: Request) -> list[str]:
+    """What this path takes, of all routes: one route knows only its own methods."""
+    routes = [*request.app.routes, *(route for router in request.app.state.routers for route in router.routes)]
+    matching = [route for route in routes if route.matches(request.scope)[0] is not Match.NONE]
+    return sorted({method for route in matching for method in getattr(route, "methods", None) or ()})
 
 
 def _template(request: Request) -> str:

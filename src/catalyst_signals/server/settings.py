@@ -102,6 +102,9 @@ class Settings(BaseSettings):
         600, gt=0, description="How long a WebSocket that takes no messages is kept before it is closed."
     )
     trust_s: float = Field(5, gt=0, description="How long keys are trusted without the store confirming them.")
+    skew_s: float = Field(
+        2.0, ge=0, description="How far a publisher's clock may be off before its channels are told; 0 tells nothing."
+    )
     drain_s: float = Field(10, gt=0, description="How long a stopping server takes at most.")
     address_connections: int = Field(
         1000, ge=0, description="WebSockets and streams that one address may have open on a process; 0 is no limit."
@@ -122,9 +125,24 @@ class Settings(BaseSettings):
     )
     ingest_rate: float = Field(20, ge=0, description="Webhooks a second for each ingest secret; 0 is no limit.")
     ingest_burst: int = Field(200, ge=1, description="Webhooks at once for each ingest secret.")
+    targets_allow: Annotated[list[str], NoDecode, BeforeValidator(split_commas)] = Field(
+        default_factory=list,
+        description="Networks such as `10.0.0.0/8` that targets may be in; all others must be public addresses.",
+    )
+    sec_user_agent: str = Field(
+        "", max_length=200, description="Who reads the SEC's EDGAR here, as it asks for: `Name name@example.com`."
+    )
+    lease_s: float = Field(
+        15, ge=1, le=300, description="How long a process that sends outside may be silent before another goes on."
+    )
     retention_s: float = Field(60, gt=0, description="How often events that a channel no longer keeps are dropped.")
     retention_wait_s: float = Field(
         86_400, ge=0, description="How long such events are kept all the same for a worker that has not read them."
+    )
+    ledger_s: float = Field(
+        2_592_000,
+        ge=0,
+        description="How long it is kept who was sent and has acknowledged what; 0 keeps nothing of it.",
     )
     scrub_s: float = Field(
         86_400, ge=0, description="How often the whole log is read in the background for damage; 0 is never."
@@ -142,5 +160,5 @@ class Settings(BaseSettings):
         """Settings that contradict each other are found at start, not in the night."""
         if self.message_bytes > self.body_bytes:
             raise ValueError("message_bytes may not be larger than body_bytes")
-        for each in self.trusted_proxies:
+        for each in (*self.trusted_proxies, *self.targets_allow):
             ip_network(each, strict=False)  # Says what is wrong with it.

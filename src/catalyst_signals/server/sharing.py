@@ -41,6 +41,7 @@ class Parts:
     appends: Appends
     broker: Broker
     check_there: Callable[[], None]
+    when_back: Callable[[Callable[[], None]], None]
     siblings: Siblings | None
     keeps_house: bool  # Expiry, retention and the search for damage: once a log is enough.
 
@@ -69,11 +70,16 @@ def _parts(store: Store, appends: Appends, broker: Broker, siblings: Siblings | 
     return Parts(
         store=store, appends=appends, broker=broker, siblings=siblings, keeps_house=forwarded is None,
         check_there=forwarded.check_there if forwarded is not None else _nothing,
+        when_back=forwarded.when_back if forwarded is not None else _never,
     )  # fmt: skip
 
 
 def _nothing() -> None:
     """A store of our own says itself when it is away."""
+
+
+def _never(back: Callable[[], None]) -> None:
+    """And it is not known to be back before it has answered."""
 
 
 async def _first(stack: AsyncExitStack, settings: Settings, place: Place, store: Store) -> Parts:
@@ -84,8 +90,7 @@ async def _first(stack: AsyncExitStack, settings: Settings, place: Place, store:
         broker = await stack.enter_async_context(open_backend(settings.broker_url, BROKERS, setting="broker_url"))
     reports = Relay(lambda message: siblings.heard(message))
     siblings = Siblings(1, place.of, reports.say)
-    durability = getattr(store, "durability", "")
-    service = await stack.enter_async_context(StoreService(store, gatherer, durability))
+    service = await stack.enter_async_context(StoreService(store, gatherer))
     services: dict[str, Service] = {"store": service, "hints": exchange.relay, "reports": reports}
     await stack.enter_async_context(Listener(reachable(place.socket), services))
     return _parts(store, gatherer, broker, siblings)

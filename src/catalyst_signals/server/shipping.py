@@ -15,6 +15,7 @@ import urllib.request
 from http.client import HTTPException
 from urllib.parse import unquote, urlsplit, urlunsplit
 
+from catalyst_signals.backoff import Backoff
 from catalyst_signals.errors import Misconfigured
 
 log = logging.getLogger("catalyst.shipping")
@@ -40,7 +41,7 @@ class Shipper(logging.Handler):
         self.lost = 0
         self._lines: queue.Queue[str] = queue.Queue(QUEUE_MAX)
         self._away = False
-        self._pause_s = AGAIN_S[0]
+        self._again = Backoff(*AGAIN_S)
         self._going_on = threading.Event()
         threading.Thread(target=self._run, name="catalyst-log-shipping", daemon=True).start()
 
@@ -70,8 +71,7 @@ class Shipper(logging.Handler):
             while len(lines) < BATCH_MAX and not self._lines.empty():
                 lines.append(self._lines.get())
             while not self._post(lines):
-                time.sleep(self._pause_s)
-                self._pause_s = min(self._pause_s * 2, AGAIN_S[1])
+                time.sleep(self._again.next_s())
             for _ in lines:
                 self._lines.task_done()
 
@@ -92,7 +92,7 @@ class Shipper(logging.Handler):
         if self.is_bulk and b'"errors":true' in refused.replace(b" ", b""):
             return self._give_up(len(lines), "it refuses lines of this form")
         if self._away:
-            self._away, self._pause_s = False, AGAIN_S[0]
+            self._away, self._again.tries = False, 0
             log.warning("the central log takes lines again", extra={"lost": self.lost})
         return True
 

@@ -22,6 +22,7 @@ from catalyst_signals.projections import key_is_good
 from catalyst_signals.server.measuring import numbers
 from catalyst_signals.server.node import Node
 from catalyst_signals.server.readiness import readiness
+from catalyst_signals.server.transfers import Transfer
 
 REPORT_S = 1.0
 HEARD_S = 5.0
@@ -36,6 +37,7 @@ class Report(msgspec.Struct, array_like=True):
     readiness: dict[str, Any]
     numbers: Numbers
     turned_off: list[str]
+    transfer: Transfer | None = None
 
 
 _report = msgspec.msgpack.Decoder(Report).decode
@@ -57,7 +59,7 @@ class Siblings:
         _, known = self._heard.get(report.process, (0.0, None))
         self._heard[report.process] = (time.monotonic(), report)
         if known is None or known.pid != report.pid:
-            self._tell()  # It is new, and should not have to wait for what it will be asked.
+            self.tell()  # It is new, and should not have to wait for what it will be asked.
         for key_id in report.turned_off:
             if self._node is not None and key_id not in self._node.turned_off:
                 self._node.turn_off(key_id)
@@ -67,12 +69,12 @@ class Siblings:
         self._node = node
         began_s = time.monotonic()
         while True:
-            await asyncio.sleep(REPORT_S if self._tell() else REPORT_S / 10)
+            await asyncio.sleep(REPORT_S if self.tell() else REPORT_S / 10)
             if time.monotonic() - began_s > LONGEST_TURN_S:
                 began_s, node.hub.longest_turn_s = time.monotonic(), 0.0
 
-    def _tell(self) -> bool:
-        """Whether the others could be told how this process is."""
+    def tell(self) -> bool:
+        """Whether the others could be told how this process is: it is done each second, and when that is too late."""
         if self._node is None:
             return False
         try:
@@ -85,11 +87,15 @@ class Siblings:
         assert self._node is not None
         node = self._node
         pending = [id for id in node.turned_off if (key := node.state.keys.get(id)) is not None and key_is_good(key)]
-        return Report(self._number, os.getpid(), readiness(node), numbers(node), pending)
+        return Report(self._number, os.getpid(), readiness(node), numbers(node), pending, node.transfers.own)
 
     def _others(self) -> list[Report]:
         now_s = time.monotonic()
         return [report for _, (heard_s, report) in sorted(self._heard.items()) if now_s - heard_s <= HEARD_S]
+
+    def transfers(self) -> list[Transfer]:
+        """What each of the others moved last, as it said."""
+        return [report.transfer for report in self._others() if report.transfer is not None]
 
     def numbers(self) -> dict[str, Numbers]:
         """The metrics of every process that is heard, by its number."""

@@ -21,7 +21,7 @@ from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import Age, total
 from catalyst_signals.pages import wants
 from catalyst_signals.server.node import Node, check_goes_on
-from catalyst_signals.server.requests import node_of, only, principal_of
+from catalyst_signals.server.requests import check_after, node_of, only, principal_of
 from catalyst_signals.session import modifiers_of
 from catalyst_signals.tape import Tape
 from catalyst_signals.wire import encode
@@ -43,6 +43,7 @@ async def stream(
     node.limits.addresses.check(address)
     principal = principal_of(request, "subscribe")
     only(request, "filter", "after", "stale", "max_age_s")
+    check_after(after)
     age = modifiers_of({"stale": stale, "max_age_s": max_age_s}).age
     tape = node.tape(principal, channel)
     wanted = node.filter_for(principal, filter)

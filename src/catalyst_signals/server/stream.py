@@ -1,7 +1,7 @@
 """What happens on one WebSocket, from its handshake (handshake.py) on.
 
-Owns: one client's subscriptions and publishes in flight, and the order in which its messages are dealt with. A shell
-around session.py (what was asked) and hub.py (what is due). Law: every path that closes leaves the hub first.
+Owns: one client's subscriptions, and the order in which its messages are dealt with. A shell around session.py (what
+was asked), hub.py (what is due), publishing.py and receipts.py. Law: every path that closes leaves the hub first.
 """
 
 from __future__ import annotations
@@ -10,14 +10,15 @@ import asyncio
 import logging
 import random
 import secrets
-from collections.abc import Awaitable, Callable
+from collections.abc import Collection
 from functools import partial
 from math import inf
 from typing import Any
 
+from msgspec import UNSET
+
 from catalyst_signals.about import Ids, deal_with
 from catalyst_signals.auth import Principal
-from catalyst_signals.changes import Author, supersedes
 from catalyst_signals.errors import (
     CatalystError,
     InvalidJson,
@@ -28,28 +29,27 @@ from catalyst_signals.errors import (
     Unauthenticated,
     Unavailable,
 )
-from catalyst_signals.events import Batch, Draft, Refused, Stored, now_us
+from catalyst_signals.events import now_us
 from catalyst_signals.filters import Filter
 from catalyst_signals.modifiers import Modifiers
-from catalyst_signals.publish import Result
-from catalyst_signals.server.node import Node, author_of, check_goes_on, expired, is_open, name_in
+from catalyst_signals.server.heartbeats import heard
+from catalyst_signals.server.node import Node, check_goes_on, is_open, name_in
 from catalyst_signals.server.protocol import SocketProtocol
-from catalyst_signals.session import Auth, Command, Publish, Refusal, Subscribe, Unsubscribe, read
-from catalyst_signals.signals import signal_draft
+from catalyst_signals.server.publishing import Publishing, Slow
+from catalyst_signals.session import Ack, Auth, Command, Heartbeat, Publish, Refusal, Subscribe, Unsubscribe, read
 from catalyst_signals.tape import Peer, Subscriber, Tape
 from catalyst_signals.vital import vital
-from catalyst_signals.wire import PING, answer, error_message, hash_of, message, ref_of
+from catalyst_signals.wire import PING, error_message, hash_of, message, ref_of
 
 log = logging.getLogger("catalyst.stream")
-Slow = Callable[[], Awaitable[None]]
 
 
 class Connection:
     """One client. It is the hub's listener, the protocol's owner, and remembers what is in flight."""
 
     __slots__ = (
-        "_address", "_asked", "_backlog", "_deadline", "_edited", "_heard_s", "_holding", "_in_flight", "_named",
-        "_node", "_now_s", "_paused_s", "_peer", "_principal", "_protocol", "_task", "closed", "id", "look_s",
+        "_address", "_asked", "_backlog", "_deadline", "_edited", "_heard_s", "_holding", "_named", "_node",
+        "_now_s", "_paused_s", "_peer", "_principal", "_protocol", "_publishing", "_task", "closed", "id", "look_s",
     )  # fmt: skip
 
     def __init__(self, node: Node, protocol: SocketProtocol, principal: Principal | None, address: str = "") -> None:
@@ -63,7 +63,7 @@ class Connection:
         self._backlog: list[Command] = []  # A deque takes half a KiB when it is empty, and this nearly always is.
         self._task: asyncio.Task[None] | None = None
         self._deadline: asyncio.TimerHandle | None = None
-        self._in_flight = 0
+        self._publishing: Publishing | None = None  # Most never publish.
         self._named: dict[str, str] = {}  # Channel -> the saved filter that its subscription uses by name.
         self._edited: set[str] = set()  # Channels whose saved filter was edited while the client took no messages.
         self._now_s = protocol.loop.time
@@ -109,7 +109,7 @@ class Connection:
         if self._principal is None:
             self.turn_out(error, ref, Unauthenticated.close_code)
         else:
-            self._refuse(error, ref)
+            self.refuse(error, ref)
 
     def _work(self) -> None:
         while self._backlog and self._task is None and not self.closed:
@@ -117,7 +117,7 @@ class Connection:
             try:
                 slow = self._do(command)
             except CatalystError as error:
-                self._refuse(error, command.ref)
+                self.refuse(error, command.ref)
             else:
                 if slow is not None:
                     self._wait_for(slow, command.ref)
@@ -131,25 +131,29 @@ class Connection:
                 return partial(self._subscribe, command)
             case Unsubscribe():
                 self._unsubscribe(command)
+            case Ack():
+                self._acknowledge(command)
+            case Heartbeat():
+                return partial(self._beat, command)
             case Auth():
                 return partial(self._authenticate, command)
         return None
 
     def _wait_for(self, slow: Slow, ref: object) -> None:
         self._task = vital(self._slowly(slow, ref))
-        self._mind_reading()
+        self.mind_reading()
 
     async def _slowly(self, slow: Slow, ref: object) -> None:
         deal_with(self)
         try:
             await slow()
         except CatalystError as error:
-            self._refuse(error, ref)
+            self.refuse(error, ref)
         finally:
             self._task = None
         if not self.closed:
             self._work()
-            self._mind_reading()
+            self.mind_reading()
 
     async def _authenticate(self, command: Auth) -> None:
         if self._principal is not None:
@@ -225,9 +229,10 @@ class Connection:
     ) -> None:
         """Leave, tell and join without an await between: nothing is lost and nothing comes twice."""
         hub, peer = self._node.hub, self._peer
-        present = peer.subscribers.get(tape.channel)
+        present, earlier = peer.subscribers.get(tape.channel), None
         if present is not None:
             stood = hub.leave(present)
+            earlier = self._node.receipts.left(present)
             self._node.limits.unread(self._principal, present.head - stood.seq)
             place = place or (stood.seq, stood.epoch, stood.hash8)
         assert place is not None
@@ -241,7 +246,8 @@ class Connection:
             "subscriber": f"{self.id}:{tape.channel}", "position_s": peer.position_s, **modifiers._asdict(),
         })  # fmt: skip
         hub.gather(peer, subscribed)  # Whoever is at the log's end is told `live` with it.
-        hub.join(peer, tape, filter, after, epoch, hash8, modifiers)
+        subscriber = hub.join(peer, tape, filter, after, epoch, hash8, modifiers)
+        self._node.receipts.joined(self, subscriber, earlier)
 
     def _name(self, channel: str, name: str | None) -> None:
         """Remember by which saved filter's name a subscription is made, if by any."""
@@ -300,10 +306,9 @@ class Connection:
     def _unsubscribe(self, command: Unsubscribe) -> None:
         subscriber = self._peer.subscribers.get(command.channel)
         if subscriber is None:
-            raise NotFound(
-                f"there is no subscription to `{command.channel}` here", field="channel", got=command.channel
-            )
+            raise _not_subscribed(command.channel)
         place = self._node.hub.leave(subscriber)
+        self._node.receipts.left(subscriber)
         self._node.limits.unread(self._principal, subscriber.head - place.seq)
         self._name(command.channel, None)
         self._say({
@@ -311,60 +316,43 @@ class Connection:
             "complete_through": place.seq, **hash_of(place.hash8),
         })  # fmt: skip
 
-    # -- publishing ---------------------------------------------------------------------------------------------------
+    # -- publishing and acknowledging ---------------------------------------------------------------------------------
 
     def _publish(self, command: Publish) -> Slow | None:
         principal = self._who("publish")
-        self._node.may_publish(principal, command.channel)
-        draft, by_server = signal_draft(command.signal, subject=principal.subject)
-        if supersedes(draft) is not None:
-            return partial(self._supersede, command, author_of(principal), draft, by_server)
-        batch = Batch(channel=command.channel, subject=principal.subject, drafts=[draft])
-        if expired(draft) is not None:
-            return partial(self._publish_late, batch, draft, by_server, command.ref)
-        self._submit(batch, by_server, command.ref)
-        return None
+        if self._publishing is None:
+            self._publishing = Publishing(self._node, self)
+        return self._publishing.publish(principal, command)
 
-    async def _publish_late(self, batch: Batch, draft: Draft, by_server: bool, ref: object) -> None:
-        await self._node.check_fresh(batch.channel, [draft])
-        self._submit(batch, by_server, ref)
+    def accepted(self, data: bytes) -> None:
+        """Told.accepted"""
+        self._node.hub.gather(self._peer, data)
 
-    async def _supersede(self, command: Publish, author: Author, draft: Draft, by_server: bool) -> None:
-        """A signal that takes another's place needs what was sent before it stored; what follows waits for it."""
-        await self._node.publisher.settled()
-        await self._node.check_fresh(command.channel, [draft])
-        stored = await self._node.changes.publish(command.channel, author, [draft])
-        self._accept(stored, by_server, command.ref)
+    def _acknowledge(self, command: Ack) -> None:
+        subscriber = self._peer.subscribers.get(command.channel)
+        if subscriber is None:
+            raise _not_subscribed(command.channel)
+        self._node.receipts.acknowledge(subscriber, command.through)
 
-    def _submit(self, batch: Batch, by_server: bool, ref: object) -> None:
-        future = self._node.publisher.submit([batch])
-        self._in_flight += 1
-        self._mind_reading()
-        future.add_done_callback(lambda done: self._published(done, by_server, ref))
+    async def _beat(self, command: Heartbeat) -> None:
+        told = await heard(self._node, self._who("publish"), command.channel, command.every_s)
+        if command.ref is not None or command.every_s is not UNSET:
+            self._say({"type": "heartbeat", **ref_of(command.ref), **told})
 
-    def _published(self, done: asyncio.Future[Result], by_server: bool, ref: object) -> None:
-        self._in_flight -= 1
-        if self.closed or done.cancelled():
-            return
-        self._mind_reading()
-        error = done.exception()
-        if isinstance(error, CatalystError):
-            self._refuse(error, ref)
-            return
-        (result,) = done.result()
-        if isinstance(result, Refused):
-            self._refuse(result.error, ref)
-            return
-        self._accept(result, by_server, ref)
+    def subscribers(self) -> Collection[Subscriber]:
+        """Its subscriptions."""
+        return self._peer.subscribers.values()
 
-    def _accept(self, stored: Stored, by_server: bool, ref: object) -> None:
-        said = answer(stored, stored.receipts[0], id_by_server=by_server)
-        self._node.hub.gather(self._peer, message({"type": "accepted", **ref_of(ref), **said}))
+    @property
+    def who(self) -> tuple[str, str]:
+        """Its user and key, empty before it has said so."""
+        return ("", "") if self._principal is None else (self._principal.subject, self._principal.key_id)
 
-    def _mind_reading(self) -> None:
+    def mind_reading(self) -> None:
         """Read on only while the client takes answers and neither too much is in flight nor something slow."""
         limit = self._node.settings.publishes_in_flight
-        full = self._in_flight > limit // 2 if self._holding else self._in_flight >= limit
+        in_flight = self._publishing.in_flight if self._publishing is not None else 0
+        full = in_flight > limit // 2 if self._holding else in_flight >= limit
         hold = self._paused_s is not None or self._task is not None or full
         if hold != self._holding:
             self._holding = hold
@@ -376,7 +364,8 @@ class Connection:
     def _say(self, content: dict[str, Any]) -> None:
         self._write(message(content))
 
-    def _refuse(self, error: CatalystError, ref: object) -> None:
+    def refuse(self, error: CatalystError, ref: object) -> None:
+        """Say what was refused, and why."""
         self._node.refusals[error.name] += 1
         self._write(error_message(error, ref))
 
@@ -387,7 +376,7 @@ class Connection:
     def turn_out(self, error: CatalystError, ref: object = None, code: int | None = None) -> None:
         """Tell the reason, and close with the code that says whether to come back."""
         if not self.closed:
-            self._refuse(error, ref)
+            self.refuse(error, ref)
             self._node.closed[error.name] += 1
             self._protocol.close(code or error.close_code, error.message)
 
@@ -447,7 +436,7 @@ class Connection:
         """Pushback: every subscription here is a cursor again."""
         self._paused_s = self._now_s()
         self._node.hub.pause(self._peer)
-        self._mind_reading()
+        self.mind_reading()
 
     def resumed(self) -> None:
         """Room again."""
@@ -460,16 +449,18 @@ class Connection:
             self._edited |= edited
             if self._paused_s is None and not self.closed:
                 self._node.hub.resume(self._peer)
-            self._mind_reading()
+            self.mind_reading()
 
     def closing(self) -> None:
         """Nothing more is written here."""
         if not self.closed:
             self.closed = True
             self.look_s = inf
-            for subscriber in self._peer.subscribers.values():
-                self._node.limits.unread(self._principal, subscriber.head - self._node.hub.place(subscriber).seq)
+            gone = list(self._peer.subscribers.values())
             self._node.hub.drop(self._peer)
+            for subscriber in gone:
+                self._node.limits.unread(self._principal, subscriber.head - subscriber.judged)
+                self._node.receipts.left(subscriber)
             self._forget_me()
             self._node.limits.addresses.leave(self._address)
             if self._deadline is not None:
@@ -481,9 +472,10 @@ class Connection:
 
     def ended(self, subscriber: Subscriber, error: CatalystError) -> None:
         """A replay ran into something that is no longer there."""
+        self._node.receipts.left(subscriber)
         self._name(subscriber.tape.channel, None)
         error.extra.setdefault("channel", subscriber.tape.channel)
-        self._refuse(error, None)
+        self.refuse(error, None)
 
     def broken(self, error: Exception) -> None:
         """A write raised: the socket is dead."""
@@ -498,3 +490,7 @@ class Connection:
             group.discard(self)
             if not group:
                 del self._node.connections[self._key_id]
+
+
+def _not_subscribed(channel: str) -> NotFound:
+    return NotFound(f"there is no subscription to `{channel}` here", field="channel", got=channel)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from catalyst_signals.errors import (
@@ -31,6 +32,7 @@ from catalyst_signals.events import (
     next_seq,
     wrong_with,
 )
+from catalyst_signals.ledger import Note, Noted
 
 STORES = {
     "memory": "catalyst_signals.stores.memory:MemoryStore",
@@ -42,14 +44,34 @@ STORES = {
 """Scheme of `store_url` -> back-end."""
 
 COPIES = {"sqlite": "catalyst_signals.stores.sqlite.copying:SqliteCopies"}
-"""Scheme of `store_url` -> how a log as a whole is copied out and put back; the others have tools of their own."""
+"""Scheme of `store_url` -> how a log is copied out and put back as a whole file; others go event by event."""
 
-ARRIVALS = {"sqlite": "catalyst_signals.stores.sqlite.arriving:SqliteArrival"}
-"""Scheme of `store_url` -> an empty store that becomes the log of its place when everything is in it."""
+SAFETY_COPIES = {"sqlite": "catalyst_signals.stores.sqlite.arriving:SqliteSafetyCopy"}
+"""What a safety copy of any log is: an empty store that becomes one plain file when everything is in it."""
+
+ARRIVALS = {
+    "mysql": STORES["mysql"],
+    "postgresql": STORES["postgresql"],
+    "sqlite": "catalyst_signals.stores.sqlite.arriving:SqliteArrival",
+}
+"""Scheme of `store_url` -> a store for a log from elsewhere. Only a file is there as a whole or not at all."""
+
+MIGRATIONS = {"postgresql": "catalyst_signals.stores.postgres.migrating:PostgresMigrations"}
+"""Scheme of `store_url` -> how its tables are migrated; the others have nothing that waits for older releases to go."""
 
 FENCE_US = 5_000_000  # How long a fence holds without a word from who is moving the log: it may have been killed.
 
 PAGE_BYTES_MAX = 1 << 20  # One page of a read: 1 MiB holds about 3,000 usual signals.
+
+
+@dataclass(frozen=True, slots=True)
+class Migrated:
+    """What a migration did: the newest one before and after, by file the ones it applied, and the ones that wait."""
+
+    was: int
+    version: int
+    applied: list[str]
+    waiting: list[str]
 
 
 class Store(Protocol):
@@ -114,6 +136,25 @@ class Store(Protocol):
 
         False means no longer yours: stop. `ttl_s` is how long `holder` has it from now on.
         """
+
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Keep these in the ledger, which is outside every channel; notes that are there already change nothing.
+
+        They survive the end of this process. A power cut may take the newest of them: no receipt is worth an fsync.
+
+        Raises:
+            StoreUnavailable: some may be kept; note the same again.
+        """
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """What the ledger says of `seq`, stored at `since_us`: a line for each receiver that began below it.
+
+        Of this subject only, if one is given; the newest NOTED_MAX, newest first. Notes from before `since_us` say
+        nothing of it.
+        """
+
+    async def forget(self, before_us: int) -> None:
+        """Notes from before that moment go, and every receiver of which none is left."""
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Retention: events up to `through` go; ids, epochs and the hash before the first kept stay."""

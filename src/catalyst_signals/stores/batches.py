@@ -116,7 +116,7 @@ def page_of(
     for row in rows:
         seq, kind, id, version, ts_us, salt, body, body_hash, hash = row
         if seq != at + 1 or seq >= end:
-            epoch, end = _enter(extent, at, seq)
+            epoch, end = enter(extent, at, seq)
         if tuple(map(type, row)) != EVENT_TYPES:
             raise StoreCorrupt(
                 f"event {seq} of {extent.channel} is not what was written", channel=extent.channel, seq=seq
@@ -127,11 +127,11 @@ def page_of(
         page.append(Event(extent.channel, epoch, seq, kind, id, version, ts_us, salt, body, body_hash, prev, hash))
         at, prev = seq, hash
     if len(rows) < limit and bytes_max >= 0 and at < extent.last:
-        _enter(extent, at, extent.last + 1)
+        enter(extent, at, extent.last + 1)
     return page
 
 
-def _enter(extent: Extent, at: int, seq: int) -> tuple[str, int]:
+def enter(extent: Extent, at: int, seq: int) -> tuple[str, int]:
     """The name of the epoch of `seq`, which comes right after `at`, and the first seq that is no longer in it."""
     expected = next_seq(extent.epochs, at)
     if seq != expected:

@@ -14,7 +14,7 @@ from typing import Self
 
 from msgspec.structs import replace
 
-from catalyst_signals.errors import CatalystError, Fenced, Moved, NotFound, PositionTooOld, UnknownChannel
+from catalyst_signals.errors import CatalystError, NotFound, PositionTooOld, UnknownChannel
 from catalyst_signals.events import (
     NO_HASH,
     Batch,
@@ -32,15 +32,15 @@ from catalyst_signals.events import (
     now_us,
     seal,
 )
+from catalyst_signals.ledger import NOTED_MAX, Note, Noted, Receiver, noted_in
 from catalyst_signals.stores import (
-    FENCE_US,
     PAGE_BYTES_MAX,
     check_adopted,
     check_epoch_first,
     judge,
     lacking,
-    ticks_us,
 )
+from catalyst_signals.stores.fencing import FencedHere
 from catalyst_signals.urls import split
 
 
@@ -58,16 +58,17 @@ class _Log:
     ids: dict[str, Known] = field(default_factory=dict)
 
 
-class MemoryStore:
+class MemoryStore(FencedHere):
     """A dict of lists. Every method is one step of the event loop, so nothing can come between."""
 
     durability = "memory"
 
     def __init__(self) -> None:
+        super().__init__()
         self._logs: dict[str, _Log] = {}
         self._kept: dict[tuple[str, str], Kept] = {}
-        self._fenced_until_us = 0
-        self.moved_to = ""
+        self._receivers: dict[int, Receiver] = {}
+        self._notes: dict[int, list[Note]] = {}  # By their receiver's number, oldest first.
 
     @classmethod
     def from_url(cls, url: str) -> Self:
@@ -179,6 +180,33 @@ class MemoryStore:
         self._kept[name, channel] = Kept(seq, state, holder, now + int(ttl_s * 1_000_000) if holder else 0)
         return True
 
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Store.note"""
+        self._check_here()
+        for note in notes:
+            if note.who is not None:
+                self._receivers.setdefault(note.number, note.who)
+            of_it = self._notes.setdefault(note.number, [])
+            if not of_it or of_it[-1].at_us < note.at_us:
+                of_it.append(note)
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """Store.noted"""
+        wanted = [
+            who for _, who in sorted(self._receivers.items(), reverse=True)
+            if who.channel == channel and who.began < seq and subject in (None, who.subject)
+        ]  # fmt: skip
+        return [noted_in(who, self._notes.get(who.number, ()), seq, since_us) for who in wanted[:NOTED_MAX]]
+
+    async def forget(self, before_us: int) -> None:
+        """Store.forget"""
+        self._check_here()
+        for number, notes in list(self._notes.items()):
+            self._notes[number] = [note for note in notes if note.at_us >= before_us]
+            if not self._notes[number]:
+                del self._notes[number]
+                self._receivers.pop(number, None)
+
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop"""
         self._check_here()
@@ -227,20 +255,7 @@ class MemoryStore:
 
     async def fence(self, moved_to: str = "", ticket: int = 0) -> int:
         """Store.fence"""
-        if self.moved_to:
-            raise Moved(to=self.moved_to)
-        if not moved_to:
-            self._fenced_until_us = max(ticks_us() + FENCE_US, self._fenced_until_us + 1)
-        elif not ticks_us() < self._fenced_until_us == ticket:
-            return 0
-        self.moved_to = moved_to
-        return self._fenced_until_us
-
-    def _check_here(self) -> None:
-        if self.moved_to:
-            raise Moved(to=self.moved_to)
-        if ticks_us() < self._fenced_until_us:
-            raise Fenced()
+        return self._fence(moved_to, ticket)
 
     def _log(self, channel: str) -> _Log:
         if channel not in self._logs:

@@ -15,9 +15,10 @@ from typing import Any, Literal
 import msgspec
 
 from catalyst_signals.errors import Conflict, StoreCorrupt
-from catalyst_signals.events import EPOCH_GAP, Epoch, Event, Extent, Known, Part, next_seq, parse_iso, wrong_with
+from catalyst_signals.events import Epoch, Event, Extent, Known, Part, next_seq, parse_iso, wrong_with
 from catalyst_signals.stores import Store
 from catalyst_signals.transfer import PAGE, ChannelLine, EndLine, EventLine, ExportLine, GoneLine, PlaceLine, decode
+from catalyst_signals.transfer.copying import begin_epochs, check_empty
 from catalyst_signals.verify import verify
 
 Progress = Callable[[int, int], None]
@@ -43,8 +44,7 @@ async def import_log(
         Conflict: the store has a log.
         StoreCorrupt: a line was edited or is missing; says which, as `line`.
     """
-    if await store.extents():
-        raise Conflict("there is a log in this store already; import into an empty place", field="store_url")
+    await check_empty(store)
     incoming = _In(store)
     number = 0
     for number, line in enumerate(lines, 1):
@@ -57,8 +57,7 @@ async def import_log(
     for fault in report.faults.values():
         raise StoreCorrupt(f"what was imported does not verify: {fault}", channel=fault.channel, seq=fault.seq)
     if epoch == "new":
-        for name, extent in (await store.extents()).items():
-            await store.begin_epoch(name, extent.last + EPOCH_GAP, "imported")
+        await begin_epochs(store, "imported")
     return Imported(await store.extents(), incoming.events)
 
 

@@ -16,15 +16,17 @@ from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 
 from catalyst_signals.erasing import ERASED
-from catalyst_signals.errors import Conflict, Fenced, NotFound, PositionTooOld
-from catalyst_signals.events import Event, Extent, Kept, Known, Part, now_us
+from catalyst_signals.errors import Conflict, Fenced, Moved, NotFound, PositionTooOld
+from catalyst_signals.events import Extent, Kept, now_us
 from catalyst_signals.stores import FENCE_US, Store
 from catalyst_signals.transfer import PAGE
+from catalyst_signals.transfer.copying import copy_events, copy_ids_of_dropped
 from catalyst_signals.trust import Reader
 from catalyst_signals.wire import SYSTEM_CHANNEL, decode
 
 LEVEL = 500  # Events that may be missing when the old store is fenced: some 20 ms of copying.
 TRIES_MAX = 5
+NOBODY = "nobody"  # A follower that does not exist.
 
 OpenTarget = Callable[[], AbstractAsyncContextManager[Store]]
 
@@ -90,6 +92,7 @@ class _Copy:
 
     async def check_place(self) -> None:
         """Pass, or raise Conflict; what an earlier attempt copied is gone on with."""
+        await self._check_open()
         theirs, ours = await self._target.extents(), await self._source.extents()
         for name, extent in theirs.items():
             if name not in ours or extent.epochs != ours[name].epochs[: len(extent.epochs)]:
@@ -103,17 +106,17 @@ class _Copy:
         self._places = {name: await self._target.places(name) for name in theirs}
         self._progress.done = sum(max(0, at - ours[name].first + 1) for name, at in self._at.items())
 
-    async def _take_ids_of_dropped(self, extent: Extent) -> None:
-        """Before the first event is copied: a channel that has events there has all these."""
-        if self._gone.get(extent.channel) == extent.first:
-            return
-        self._gone[extent.channel] = extent.first
-        after = ""
-        while ids := await self._source.ids(extent.channel, after, PAGE):
-            after = ids[-1][0]
-            gone = {id: known for id, known in ids if known.seq < extent.first}
-            if gone:
-                await self._target.adopt(_part(extent, extent.first - 1, [], gone))
+    async def _check_open(self) -> None:
+        """Pass, or raise if nothing may be written there, also where there is nothing to write.
+
+        Raises:
+            Fenced: behind our own fence this means that it is the store that the log is in.
+            Conflict: a log has moved away from there, and whoever opens it is sent on.
+        """
+        try:
+            await self._target.keep(NOBODY, SYSTEM_CHANNEL, 0, was=-1)  # A place that nobody can move.
+        except Moved:
+            raise Conflict("a log has moved away from there; move this one to an empty place", field="to") from None
 
     async def go_on(self) -> int:
         """Copy what there is now; how much has come meanwhile."""
@@ -132,25 +135,17 @@ class _Copy:
         self._progress.total = self._progress.done + missing
 
     async def _copy(self, extent: Extent) -> None:
-        """The events of a channel through its extent; the next page is read while one is written."""
-        at = max(self._at.get(extent.channel, 0), extent.first - 1)
-        if at < extent.first:
-            await self._take_ids_of_dropped(extent)
-        page = await self._page(extent, at)
-        while page or self._at.get(extent.channel, -1) < extent.last:
-            known = await self._source.find(extent.channel, [event.id for event in page])
-            at = page[-1].seq if page else at
-            part = _part(extent, at if at < extent.newest else extent.last, page, known)
-            _, following = await asyncio.gather(self._target.adopt(part), self._page(extent, at))
-            self._at[extent.channel] = part.last
-            self._progress.done += len(page)
-            page = following
+        """The events of a channel through its extent."""
+        at = self._at.get(extent.channel)
+        if (at or 0) < extent.first and self._gone.get(extent.channel) != extent.first:
+            # Before the first event is copied: a channel that has events there has all these.
+            self._gone[extent.channel] = extent.first
+            await copy_ids_of_dropped(self._source, self._target, extent, extent.first - 1)
+        await copy_events(self._source, self._target, extent, at, self._copied)
+        self._at[extent.channel] = max(at or 0, extent.last)
 
-    async def _page(self, extent: Extent, after: int) -> list[Event]:
-        if after >= extent.newest:
-            return []
-        page = await self._reader.read(extent.channel, after, PAGE)
-        return [event for event in page if event.seq <= extent.newest]
+    def _copied(self, count: int) -> None:
+        self._progress.done += count
 
     async def _erase_again(self) -> None:
         """What was erased after it was copied is erased in the copy too; the `system` channel says what that is."""
@@ -185,6 +180,7 @@ class _Copy:
         Raises:
             Conflict: the copy is not what the log is.
         """
+        await self._check_open()
         await self.go_on()
         await self.settle()
         ours, theirs = await self._source.extents(), await self._target.extents()
@@ -205,13 +201,6 @@ class _Copy:
             ):
                 raise Conflict(f"somebody else moves the place of `{name}` in the new store", field="to", got=name)
             there[name] = kept
-
-
-def _part(extent: Extent, last: int, events: list[Event], known: dict[str, Known]) -> Part:
-    return Part(
-        channel=extent.channel, epochs=extent.epochs, first=extent.first, hash_before=extent.hash_before,
-        last=last, events=events, known=known,
-    )  # fmt: skip
 
 
 def _content(extent: Extent | None) -> object:

@@ -15,8 +15,9 @@ from typing import Self, TypeVar
 
 from catalyst_signals.errors import CatalystError, StoreFull
 from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored, now_us
+from catalyst_signals.ledger import Note, Noted
 from catalyst_signals.stores import FENCE_US, PAGE_BYTES_MAX
-from catalyst_signals.stores.mysql import rows, schema, writing
+from catalyst_signals.stores.mysql import ledger, rows, schema, writing
 from catalyst_signals.stores.mysql.links import Address, Link, Pool, address_of
 
 T = TypeVar("T")
@@ -101,6 +102,20 @@ class MysqlStore:
         until_us = now_us() + int(ttl_s * 1_000_000) if holder else 0
         kept = Kept(seq, state, holder, until_us)
         return await self._change(lambda link: writing.keep(link, name, channel, was, kept))
+
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Store.note"""
+        if notes:
+            await self._change(lambda link: ledger.note(link, notes))
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """Store.noted"""
+        return await self._readers.do(lambda link: ledger.noted(link, channel, seq, since_us, subject))
+
+    async def forget(self, before_us: int) -> None:
+        """Store.forget: in several transactions if it is much."""
+        while await self._change(lambda link: ledger.forget_some(link, before_us)):
+            pass
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop: in several transactions if it is much, so that appends come between."""

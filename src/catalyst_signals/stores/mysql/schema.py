@@ -13,8 +13,8 @@ from importlib.resources.abc import Traversable
 from catalyst_signals.errors import Misconfigured, StoreUnavailable
 from catalyst_signals.stores.mysql.links import Link
 
-SCHEMA_VERSION = 1  # The newest migration of this code.
-TABLES = frozenset(("heads", "epochs", "events", "ids", "kept", "fence", "flushes", "schema"))
+SCHEMA_VERSION = 2  # The newest migration of this code.
+TABLES = frozenset(("heads", "epochs", "events", "ids", "kept", "fence", "flushes", "schema", "receivers", "receipts"))
 LOCK = b"CONCAT('catalyst ', LEFT(MD5(DATABASE()), 16))"  # Of the whole server, so it names the database.
 LOCK_S = 60
 

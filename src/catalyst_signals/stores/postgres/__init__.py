@@ -1,35 +1,32 @@
 """The log in PostgreSQL, written by any number of processes at once.
 
-Owns: which connection answers what, how much is shown, and when a replica may be believed. Laws: an answer that names
-`disk+standby` was waited for, also where it repeats an older one; nothing above the durable head is shown; a replica is
-asked only for what the primary is known to have, and is never believed to have nothing. The statements: rows.py,
-appending.py, changing.py; the connection, its time-outs and its unknown ends: line.py.
+Owns: which connection answers what, and how much is shown. Laws: an answer that names `disk+standby` was waited for,
+also where it repeats an older one; nothing above the durable head is shown. The statements: rows.py, appending.py,
+changing.py; the connection, its time-outs and its unknown ends: line.py; a replica: replica.py.
 """
 
 from __future__ import annotations
 
-import logging
 import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from typing import Any, Self, TypeVar
 
-from catalyst_signals.errors import CatalystError, StoreCorrupt, StoreFull, StoreUnavailable
+from catalyst_signals.errors import CatalystError, Fenced, Moved, StoreCorrupt, StoreFull, StoreUnavailable
 from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored, now_us
+from catalyst_signals.ledger import Note, Noted
 from catalyst_signals.stores import FENCE_US, PAGE_BYTES_MAX
-from catalyst_signals.stores.postgres import address, appending, changing, rows, schema
+from catalyst_signals.stores.postgres import address, appending, changing, ledger, promoted, rows, schema
 from catalyst_signals.stores.postgres.address import Address
 from catalyst_signals.stores.postgres.heads import Heads
-from catalyst_signals.stores.postgres.line import DURABILITIES, STANDBY, About, Line
+from catalyst_signals.stores.postgres.line import DURABILITIES, STANDBY, About, Line, Promoted
 from catalyst_signals.stores.postgres.pool import Pool
+from catalyst_signals.stores.postgres.replica import Replica
 
-log = logging.getLogger("catalyst.postgres")
 T = TypeVar("T")
 
 READERS = 3  # Connections of one process to the primary, besides the one that writes.
-REPLICA_READERS, REPLICA_S = 2, 3.0  # What a replica has not answered by then, the primary is asked for.
-REPLICA_AWAY_S = 5.0
 MIGRATE_S = 600.0  # Another process may be building an index.
 VACUUM_S = 120.0
 LOCKS_KEPT = 1000
@@ -42,9 +39,8 @@ class PostgresStore:
         self._address = address
         self._writer = Pool(address.primary, 1, "postgres-writer")
         self._readers = Pool(address.primary, READERS, "postgres-reader")
-        self._replica = Pool(address.replica, REPLICA_READERS, "postgres-replica") if address.replica else None
-        self._replica_from_s = 0.0
         self._heads = Heads()
+        self._replica = Replica(address.replica, self._heads) if address.replica else None
         self._confirm_from_s = 0.0
         self._corrupt: StoreCorrupt | None = None
         self.durability = "disk"  # Of the newest commit, or as the server is set where there was none yet.
@@ -59,14 +55,22 @@ class PostgresStore:
 
     async def __aenter__(self) -> Self:
         try:
-            await self._writer.run(schema.prepare, wait_s=MIGRATE_S)
-            about, _ = await self._readers.run(rows.standings, [])
+            await self._prepare()
+            about, _ = await self._standings([])
             self.durability = about.durability
             self._check_level(about)
         except BaseException:
             await self.__aexit__()
             raise
         return self
+
+    async def _prepare(self) -> None:
+        try:
+            await self._writer.run(schema.prepare, wait_s=MIGRATE_S)
+        except StoreUnavailable as error:
+            raise StoreUnavailable(
+                f"{error} (at {self._address.shown}: is it up, and are the user, password and database right?)"
+            ) from error
 
     async def __aexit__(self, *exc: object) -> None:
         for pool in (self._replica, self._readers, self._writer):
@@ -77,6 +81,11 @@ class PostgresStore:
     def fault(self) -> CatalystError | None:
         """Store.fault"""
         return self._corrupt
+
+    @property
+    def replica_lag_s(self) -> float | None:
+        """For how long the replica has lacked something of the log; None without a replica."""
+        return self._replica.lag_s if self._replica is not None else None
 
     def _check_level(self, about: About) -> None:
         required = self._address.required
@@ -127,10 +136,17 @@ class PostgresStore:
         if self._corrupt is not None:
             raise self._corrupt.with_traceback(None)
         try:
-            return await self._writer.run(work, *args)
+            return await self._written(work, *args)
         except StoreCorrupt as error:
             self._corrupt = error
             raise
+
+    async def _written(self, work: Callable[..., T], *args: Any) -> T:
+        try:
+            return await self._writer.run(work, *args)
+        except Promoted:
+            await self._writer.run(promoted.go_on_above, self._heads.durable)
+            return await self._writer.run(work, *args)
 
     async def keep(
         self, name: str, channel: str, seq: int, state: bytes = b"", *,
@@ -139,6 +155,20 @@ class PostgresStore:
         """Store.keep"""
         until_us = now_us() + int(ttl_s * 1_000_000) if holder else 0
         return await self._write(changing.keep, name, channel, was, Kept(seq, state, holder, until_us))
+
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Store.note: on a connection that no append waits for."""
+        if notes:
+            await self._readers.run(ledger.note, notes)
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """Store.noted"""
+        return await self._readers.run(ledger.noted, channel, seq, since_us, subject)
+
+    async def forget(self, before_us: int) -> None:
+        """Store.forget: in several transactions if it is much."""
+        while await self._readers.run(ledger.forget_some, before_us):
+            pass
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop: the rows go in several transactions that nobody waits for."""
@@ -159,7 +189,7 @@ class PostgresStore:
 
     async def adopt(self, part: Part) -> None:
         """Store.adopt"""
-        self._noted(await self._writer.run(changing.adopt, part))
+        self._noted(await self._written(changing.adopt, part))
 
     async def fence(self, moved_to: str = "", ticket: int = 0) -> int:
         """Store.fence: by the server's clock."""
@@ -177,17 +207,28 @@ class PostgresStore:
 
     async def extents(self, channels: Iterable[str] | None = None) -> dict[str, Extent]:
         """Store.extents"""
-        about, found = await self._readers.run(rows.standings, list(channels) if channels is not None else None)
+        about, found = await self._standings(list(channels) if channels is not None else None)
         self._check_primary(about)
         self.moved_to = about.moved_to
         await self._confirm(about, found)
+        if self._replica is not None:
+            self._replica.look()
         return {channel: self._heads.shown(standing, about) for channel, standing in found.items()}
+
+    async def _standings(self, channels: list[str] | None) -> tuple[About, dict[str, rows.Standing]]:
+        """Where channels stand, and after a promotion where they go on; behind a fence that has to wait."""
+        about, found = await self._readers.run(rows.standings, channels)
+        if about.promoted:
+            with suppress(Fenced, Moved):
+                await self._writer.run(promoted.go_on_above, self._heads.durable)
+                about, found = await self._readers.run(rows.standings, channels)
+        return about, found
 
     async def read(self, channel: str, after: int, limit: int, bytes_max: int = PAGE_BYTES_MAX) -> list[Event]:
         """Store.read: history from the replica, if there is one; the end of the log from the primary."""
-        return await self._read_replica(channel, after, limit, bytes_max) or await self._read_primary(
-            channel, after, limit, bytes_max
-        )
+        asked = (channel, after, limit, bytes_max)
+        history = await self._replica.read(*asked) if self._replica is not None else []
+        return history or await self._read_primary(*asked)
 
     async def _read_primary(self, channel: str, after: int, limit: int, bytes_max: int) -> list[Event]:
         about, standing, events = await self._readers.run(rows.read, channel, after, limit, bytes_max)
@@ -196,22 +237,6 @@ class PostgresStore:
             await self._confirm(about, {channel: standing})
         durable = self._heads.shown(standing, about).durable
         return events if not events or events[-1].seq <= durable else [e for e in events if e.seq <= durable]
-
-    async def _read_replica(self, channel: str, after: int, limit: int, bytes_max: int) -> list[Event]:
-        """A page from the replica; nothing if it cannot be asked, or does not know enough."""
-        now_s = time.monotonic()
-        if self._replica is None or now_s < self._replica_from_s or not self._heads.surely_has(channel, after):
-            return []
-        try:
-            _, standing, events = await self._replica.run(
-                rows.read, channel, after, limit, bytes_max, wait_s=REPLICA_S
-            )  # fmt: skip
-        except CatalystError as error:
-            if isinstance(error, StoreUnavailable):
-                self._replica_from_s = now_s + REPLICA_AWAY_S
-            log.warning("the replica cannot answer, the primary is asked", extra={"reason": str(error)})
-            return []
-        return self._heads.believed(standing, events)
 
     async def find(self, channel: str, ids: Sequence[str]) -> dict[str, Known]:
         """Store.find"""

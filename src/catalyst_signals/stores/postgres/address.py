@@ -12,8 +12,10 @@ from psycopg import ProgrammingError
 from psycopg.conninfo import make_conninfo
 
 from catalyst_signals.errors import Misconfigured
+from catalyst_signals.stores.postgres.schema import SCHEMA_VERSION
 from catalyst_signals.urls import split, without_password
 
+SESSION = f"catalyst/{SCHEMA_VERSION}"  # How a session's name begins: migrating.py reads which release it is of.
 CONNECT_S = 5  # A host that does not answer by then is taken for away.
 UNHEARD_MS = 5000  # What the other side's kernel has not taken by then ends the connection.
 
@@ -69,7 +71,8 @@ def _replica(text: str | None, primary: str, shown: str) -> str | None:
 
 def _conninfo(base: str, shown: str, **more: str | int | None) -> str:
     try:
-        named = {"application_name": "catalyst"} | {name: value for name, value in more.items() if value is not None}
+        named = {name: value for name, value in more.items() if value is not None}
+        named["application_name"] = f"{SESSION} {named.get('application_name', '')}".rstrip()
         return make_conninfo(base, connect_timeout=CONNECT_S, tcp_user_timeout=UNHEARD_MS, **named)
     except (ProgrammingError, ValueError) as error:
         raise Misconfigured(f"that is no PostgreSQL URL: {error}", field="store_url", got=shown) from error

@@ -95,11 +95,16 @@ def begin_epoch(line: Line, channel: str, first: int, reason: str) -> Standing:
     epoch = Epoch(new_epoch_name(), first, extent.last, extent.hash_last, reason)
 
     def write(connection: Connection) -> Cursor:
-        _add_epoch(connection, standing.number, epoch)
-        connection.execute(ENTER_EPOCH, (first - 1, epoch.name, standing.number))
+        add_epoch(connection, standing.number, epoch)
         return ask_standings(connection, [channel])
 
     return standing_in(line.commit(write, about)[1], channel)
+
+
+def add_epoch(connection: Connection, number: int, epoch: Epoch) -> None:
+    """The channel, whose head is locked, goes on in this epoch; what lies before it and has no event is void."""
+    _add_epoch(connection, number, epoch)
+    connection.execute(ENTER_EPOCH, (epoch.first - 1, epoch.name, number))
 
 
 def _add_epoch(connection: Connection, number: int, epoch: Epoch) -> None:

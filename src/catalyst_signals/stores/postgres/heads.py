@@ -43,6 +43,11 @@ class Heads:
         proven = max(self.durable(extent.channel), standing.durable, extent.first - 1)
         return replace(extent, durable=min(extent.last, proven))
 
+    @property
+    def ends(self) -> dict[str, int]:
+        """Where the primary was known to end, by channel."""
+        return {channel: standing.extent.last for channel, standing in self._known.items()}
+
     def surely_has(self, channel: str, after: int) -> bool:
         """Whether the primary is known to keep something after `after` that may be shown."""
         known = self._known.get(channel)

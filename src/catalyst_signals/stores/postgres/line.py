@@ -2,7 +2,8 @@
 
 Owns: connecting, connecting again, the time-outs of a transaction and its unknown end, and what PostgreSQL's errors
 mean here. Knows nothing of events. Laws: no setting outlives a transaction, since a pool in transaction mode hands out
-another session each time; whoever calls is answered within what was allowed, also by a server that hangs.
+another session each time, and for the same reason nothing is prepared where one stands between; whoever calls is
+answered within what was allowed, also by a server that hangs.
 """
 
 from __future__ import annotations
@@ -35,7 +36,8 @@ Cursor = psycopg.Cursor[tuple[Any, ...]]
 LOCK_MS = 5000  # For another process's commit.
 STATEMENT_MS = 6000  # Longer than the wait for a lock. PostgreSQL does not count COMMIT as a statement here.
 COMMIT_S = 4.0  # So long a standby is waited for; a wait that nobody ends would hold the heads for ever.
-CANCEL_S = 2.0
+CANCEL_S = 60.0  # Whoever waits for it less long than the server hangs ends PgBouncer 1.18 and 1.19 (their issue 801).
+PREPARED_FROM = 5  # Times a statement was asked before it is prepared: a fifth of a small commit is planning.
 IDLE_MS = 2000  # A node that is cut off between its two round trips holds the heads no longer.
 UNHEARD_MS = 5000
 
@@ -52,21 +54,33 @@ SELECT set_config('lock_timeout', %s, true), set_config('statement_timeout', %s,
 """
 NOBODY_FENCES = ", pg_advisory_xact_lock_shared(%s)"  # Behind the settings, so that they hold for the wait.
 FENCE_LOCK = 0x4361_7461_6C79_7374  # "Catalyst": who changes something shares it, a fence has it alone.
-ABOUT = """
-SELECT pg_is_in_recovery(), current_setting('fsync') = 'off', current_setting('synchronous_standby_names') <> '',
-       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint < until_us, moved_to
+WAITS = "current_setting('synchronous_standby_names') <> ''"
+TIMELINE = "('x' || left(pg_walfile_name(pg_current_wal_lsn()), 8))::bit(32)::bigint"  # An error on a standby.
+ABOUT = f"""
+SELECT pg_is_in_recovery(), current_setting('fsync') = 'off', {WAITS},
+       (extract(epoch FROM clock_timestamp()) * 1000000)::bigint < until_us, moved_to,
+       CASE WHEN pg_is_in_recovery() THEN false ELSE timeline <> {TIMELINE} END, waits
 FROM catalyst.fence
 """
+NOTE_WAITS = f"UPDATE catalyst.fence SET waits = {WAITS}"
 
 
 STANDBY = "this PostgreSQL server is a standby; give the URL of the primary, or of both"
 
 
 class About:
-    """The server as a transaction found it. `durability` is what a clean commit means there."""
+    """The server as a transaction found it. `durability` is what a clean commit means there.
 
-    def __init__(self, standby: bool, unsynced: bool, follows: bool, fenced: bool, moved_to: str) -> None:
+    `promoted`: it was a standby when the log was last changed; `waited`: commits waited for a standby then.
+    """
+
+    def __init__(
+        self, standby: bool, unsynced: bool, follows: bool, fenced: bool, moved_to: str, promoted: bool, waited: bool
+    ) -> None:  # fmt: skip
         self.read_only = standby
+        self.promoted = promoted
+        self.waited = waited
+        self.waits = follows
         self.durability = "memory" if unsynced else "disk+standby" if follows else "disk"
         self.fenced = fenced
         self.moved_to = moved_to
@@ -81,6 +95,10 @@ class About:
             raise Fenced()
 
 
+class Promoted(Exception):
+    """Nothing was changed: promoted.py first."""
+
+
 class Line:
     """A connection that comes back by itself."""
 
@@ -89,6 +107,7 @@ class Line:
         self._connection: Connection | None = None
         self._guard = threading.Lock()  # So that nobody cuts a descriptor that has become somebody else's.
         self._until_s: float | None = None
+        self._ends_s = float("inf")
         self._commit_until_s: float | None = None
         self._was_cut = False
         self._committing = False
@@ -118,10 +137,13 @@ class Line:
 
     def _run(self, work: Callable[[Line], T], wait_s: float) -> T:
         self._committing = self._was_cut = False
-        if self._connection is None:
+        is_new = self._connection is None
+        if is_new:
             self._connect()
-        self._until_s = time.monotonic() + wait_s
+        self._until_s = min(time.monotonic() + wait_s, self._ends_s)
         try:
+            if is_new:
+                self._prepare_if_direct()
             return work(self)
         finally:
             with self._guard:
@@ -137,9 +159,22 @@ class Line:
         self._connection = psycopg.connect(self._conninfo, autocommit=True, prepare_threshold=None)
         self._connection.add_notice_handler(self._note)
 
+    def _prepare_if_direct(self) -> None:
+        """Statements are prepared unless a pool stands between: it made up the process id that we were told."""
+        (theirs,) = self.connection.execute("SELECT pg_backend_pid()").fetchone() or (None,)
+        if theirs == self.connection.info.backend_pid:
+            self.connection.prepare_threshold = PREPARED_FROM
+
     def _note(self, notice: errors.Diagnostic) -> None:
         if notice.severity_nonlocalized == "WARNING":
             self._warnings.append(str(notice.message_primary))
+
+    def hurry(self, within_s: float) -> None:
+        """From another thread: what is under way has no longer than this, and nothing that comes later."""
+        with self._guard:
+            self._ends_s = time.monotonic() + within_s
+            if self._until_s is not None:
+                self._until_s = min(self._until_s, self._ends_s)
 
     def cut_if_late(self) -> None:
         """From another thread: end what took longer than was allowed; the thread that waits for it gets an error."""
@@ -206,11 +241,12 @@ class Line:
             self.connection.execute("COMMIT")
         return _about(about), asked
 
-    def begin(self, ask: Callable[[Connection], T]) -> tuple[About, T]:
+    def begin(self, ask: Callable[[Connection], T], *, also_promoted: bool = False) -> tuple[About, T]:
         """A transaction has begun that may change something, and `ask` has sent its first statements: one round trip.
 
         Raises:
             StoreUnavailable: nothing may be changed here.
+            Promoted: not yet, but for who does not touch what may be lacking.
         """
         with self.connection.pipeline():
             self.connection.execute("BEGIN")
@@ -219,6 +255,10 @@ class Line:
             about = self.connection.execute(ABOUT)
         found = _about(about)
         found.check_changeable()
+        if found.promoted and not also_promoted:
+            raise Promoted
+        if found.waited != found.waits and not found.promoted:  # Of a promoted one it is what tells what is lacking.
+            self.connection.execute(NOTE_WAITS)
         return found, asked
 
     def commit(

@@ -7,6 +7,7 @@ Law: who asks is answered in bounded time, whatever the server does.
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from queue import SimpleQueue
@@ -18,6 +19,7 @@ from catalyst_signals.stores.postgres.line import Line
 T = TypeVar("T")
 
 WAIT_S = 12.0  # For a server that hangs: a lock and a commit may each take their time.
+CLOSE_S = 1.0  # For what is under way at the end: nobody waits for it any more.
 LOOK_S = 0.25  # How exactly time-outs are kept.
 
 
@@ -73,12 +75,14 @@ class Pool:
         loop = asyncio.get_running_loop()
         for line in self._lines:
             line.cut_if_late()
-            if line.waits_too_long:
-                loop.run_in_executor(None, line.cancel)
+            if line.waits_too_long:  # A thread that keeps nobody from stopping: it may wait for as long as a hang.
+                threading.Thread(target=line.cancel, name="postgres-cancel", daemon=True).start()
         self._clock = loop.call_later(LOOK_S, self._look) if self._under_way else None
 
     async def close(self) -> None:
         """What is under way is finished, in bounded time; then nothing is connected any more."""
+        for line in self._lines:
+            line.hurry(CLOSE_S)
         await asyncio.to_thread(self._threads.shutdown, cancel_futures=True)
         if self._clock is not None:
             self._clock.cancel()

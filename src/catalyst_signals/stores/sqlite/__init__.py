@@ -20,16 +20,17 @@ from urllib.parse import unquote
 
 from catalyst_signals.errors import (
     CatalystError,
-    Fenced,
     Misconfigured,
-    Moved,
     StoreCorrupt,
     StoreFull,
     StoreUnavailable,
 )
 from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored, now_us
-from catalyst_signals.stores import FENCE_US, PAGE_BYTES_MAX, ticks_us
-from catalyst_signals.stores.sqlite import marks, opening, parts, rows
+from catalyst_signals.ledger import Note, Noted
+from catalyst_signals.stores import PAGE_BYTES_MAX
+from catalyst_signals.stores.batches import Head
+from catalyst_signals.stores.fencing import FencedHere
+from catalyst_signals.stores.sqlite import ledger, marks, opening, parts, rows
 from catalyst_signals.stores.sqlite.opening import SqliteErrors
 from catalyst_signals.urls import split
 
@@ -44,26 +45,25 @@ WAL_WAIT_MS = 250  # A page is read in milliseconds; a backup is not, and is not
 ERASE_TRIES, ERASE_AGAIN_S = 100, 0.05  # A page that is being read is done in milliseconds, a backup is not.
 
 
-class SqliteStore:
+class SqliteStore(FencedHere):
     """One file. Open it to write (and hold its lock), or `readonly` beside a running server."""
 
     durability = "disk"
 
     def __init__(self, path: str | Path, *, readonly: bool = False) -> None:
+        super().__init__()
         self.path = Path(path)
         self._readonly = readonly
         self._lock: IO[str] | None = None
         self._write: sqlite3.Connection | None = None
         self._read: sqlite3.Connection | None = None
-        self._heads: dict[str, rows.Head] = {}  # As committed; the writing thread's alone.
+        self._heads: dict[str, Head] = {}  # As committed; the writing thread's alone.
         self._corrupt: StoreCorrupt | None = None
         self._marks: dict[str, marks.Mark] = {}  # As they were found; of channels that have none of ours yet.
         self._above: dict[str, int] = {}  # Where these begin when they are opened, since there was a log before.
         self._adopted: set[str] = set()  # Judged by the marks that were found when the file is opened the next time.
         self._judged = False  # Whether the file was compared with its marks; before that they are not replaced.
         self._wal_bytes_max = WAL_BYTES_MAX
-        self._fenced_until_us = 0
-        self.moved_to = ""
         self._marking: asyncio.TimerHandle | None = None
         self._mark_from_s = 0.0
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
@@ -130,7 +130,7 @@ class SqliteStore:
         self._check_here()
 
         def work(connection: sqlite3.Connection) -> rows.Change:
-            return rows.Change(connection, self._heads, batches, now_us(), self.durability, self._above)
+            return rows.Change(connection, self._heads, batches, self.durability, self._above)
 
         try:
             change = self._commit(work)
@@ -162,6 +162,20 @@ class SqliteStore:
             return True
 
         return await self._transact(work)
+
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Store.note: committed, but fsynced with the next append only, so that no append ever waits for it."""
+        await self._in(self._writer, self._note, notes)
+
+    def _note(self, notes: Sequence[Note]) -> None:
+        self._check_here()
+        with opening.unsynced(self._ready()):
+            self._commit(lambda connection: ledger.note(connection, notes))
+
+    async def forget(self, before_us: int) -> None:
+        """Store.forget: in several transactions if it is much."""
+        while await self._transact(lambda connection: ledger.forget_some(connection, before_us)):
+            pass
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop: in several transactions if it is much, so that appends come between."""
@@ -229,23 +243,8 @@ class SqliteStore:
         """Store.fence: only this process writes, so that one for a time stands nowhere but here."""
         return await self._in(self._writer, self._fence, moved_to, ticket)
 
-    def _fence(self, moved_to: str, ticket: int) -> int:
-        if self.moved_to:
-            raise Moved(to=self.moved_to)
-        if not moved_to:
-            self._fenced_until_us = max(ticks_us() + FENCE_US, self._fenced_until_us + 1)
-        elif not ticks_us() < self._fenced_until_us == ticket:
-            return 0
-        else:
-            self._commit(lambda connection: parts.move(connection, moved_to))
-        self.moved_to = moved_to
-        return self._fenced_until_us
-
-    def _check_here(self) -> None:
-        if self.moved_to:
-            raise Moved(to=self.moved_to)
-        if ticks_us() < self._fenced_until_us:
-            raise Fenced()
+    def _write_moved(self, moved_to: str) -> None:
+        self._commit(lambda connection: parts.move(connection, moved_to))
 
     async def _transact(self, work: Callable[[sqlite3.Connection], T]) -> T:
         return await self._in(self._writer, self._change, work)
@@ -409,6 +408,10 @@ class SqliteStore:
     async def kept(self, name: str, channel: str) -> Kept:
         """Store.kept"""
         return await self._in(self._reader, self._look, rows.kept, name, channel)
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """Store.noted"""
+        return await self._in(self._reader, self._look, ledger.noted, channel, seq, since_us, subject)
 
     def _look(self, work: Callable[..., T], *args: Any) -> T:
         """Run `work` on one state of the log, whatever is committed meanwhile."""

@@ -10,16 +10,15 @@ from __future__ import annotations
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, Self
 
-from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreUnavailable
+from catalyst_signals.errors import Misconfigured
 from catalyst_signals.events import EPOCH_GAP, Extent
 from catalyst_signals.stores.sqlite import SqliteStore, files, marks, opening, parts, rows
-from catalyst_signals.stores.sqlite.opening import SqliteErrors
 from catalyst_signals.stores.sqlite.vacancy import check_free
 
 STEP_BYTES = 64 << 10  # Copied at once: a millisecond of a core that others need too.
@@ -60,7 +59,7 @@ class SqliteCopies:
             raise Misconfigured(
                 f"{target} is the log itself; give the copy another name", field="FILE", got=str(target)
             )
-        with _in_words(self._path):
+        with opening.in_words(self._path):
             return _copy(self._path, target, progress, pace_bytes_s=PACE_BYTES_S)
 
     def check_free(self) -> None:
@@ -75,7 +74,7 @@ class SqliteCopies:
             StoreInUse: a server is running here.
             Misconfigured: `source` has no log.
         """
-        with opening.take_lock(self._path) as lock, _in_words(source):
+        with opening.take_lock(self._path) as lock, opening.in_words(source):
             self.check_free()
             extents: dict[str, Extent] = {}
             _copy(source, self._path, progress, finish=lambda copy: extents.update(_begin_epochs(copy, lock)))
@@ -121,9 +120,7 @@ def _copy_pages(log: sqlite3.Connection, partial: Path, progress: Progress, pace
             time.sleep(max(0.0, began_s + done / pace_bytes_s - time.monotonic()))
 
         log.backup(copy, pages=max(1, STEP_BYTES // page_bytes), progress=stepped)
-    with closing(sqlite3.connect(partial, isolation_level=None)) as copy:
-        # A single file, which may also be read where nothing may be written.
-        copy.execute("PRAGMA journal_mode=DELETE")
+    opening.make_plain(partial)
 
 
 def _begin_epochs(copy: Path, lock: IO[str]) -> dict[str, Extent]:
@@ -143,16 +140,3 @@ def _begin_epochs(copy: Path, lock: IO[str]) -> dict[str, Extent]:
 def _first_of(extent: Extent, mark: marks.Mark | None) -> int:
     first = extent.last + EPOCH_GAP
     return first if mark is None or mark.seq + EPOCH_GAP // 2 < first else marks.first_above(mark)
-
-
-@contextmanager
-def _in_words(path: Path) -> Iterator[None]:
-    """What SQLite and the system say as errors of ours."""
-    try:
-        yield
-    except SqliteErrors as error:
-        if opening.is_damage(error):
-            raise StoreCorrupt(f"{path} is damaged: {error}") from error
-        raise StoreUnavailable(f"{path} could not be copied: {error}") from error
-    except OSError as error:
-        raise Misconfigured(f"the copy cannot be written: {error}") from error

@@ -16,6 +16,7 @@ from typing import IO
 import msgspec
 
 from catalyst_signals.events import EPOCH_GAP, Extent
+from catalyst_signals.stores.batches import Head
 from catalyst_signals.stores.sqlite import rows
 from catalyst_signals.stores.sqlite.rows import Connection
 
@@ -72,7 +73,7 @@ def go_on_above(connection: Connection, marks: Marks) -> None:
             )
 
 
-def of_heads(heads: Mapping[str, rows.Head]) -> dict[str, Mark]:
+def of_heads(heads: Mapping[str, Head]) -> dict[str, Mark]:
     """The marks of a file that ends there."""
     return {channel: Mark(head.epoch, head.last, head.hash.hex()) for channel, head in heads.items()}
 

@@ -10,14 +10,15 @@ from __future__ import annotations
 import fcntl
 import os
 import sqlite3
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
 from importlib import resources
 from pathlib import Path
 from typing import IO
 
-from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreInUse
+from catalyst_signals.errors import Misconfigured, StoreCorrupt, StoreInUse, StoreUnavailable
 
-SCHEMA_VERSION = 2  # The newest migration of this code.
+SCHEMA_VERSION = 3  # The newest migration of this code.
 CACHE_KIB = 32 << 10  # The inner pages of the table of ids of some million events.
 CHECKPOINT_PAGES = 4000  # 16 MiB of WAL: a checkpoint's own fsyncs are rare, a restart reads little.
 PAGE_BYTES = 4096
@@ -146,6 +147,36 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
     for script in sorted(folder.iterdir(), key=lambda script: script.name):
         if int(script.name.split("_", 1)[0]) > have:
             connection.executescript(f"BEGIN;\n{script.read_text()}\nCOMMIT;")
+
+
+@contextmanager
+def unsynced(connection: sqlite3.Connection) -> Iterator[None]:
+    """Commits within it are safe from the end of this process, and from a power cut with the next commit after it."""
+    connection.execute("PRAGMA synchronous=NORMAL")
+    try:
+        yield
+    finally:
+        with suppress(sqlite3.ProgrammingError):  # It was closed; the next one begins with FULL.
+            connection.execute("PRAGMA synchronous=FULL")
+
+
+def make_plain(path: Path) -> None:
+    """A single file, which may also be read where nothing may be written."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as copy:
+        copy.execute("PRAGMA journal_mode=DELETE")
+
+
+@contextmanager
+def in_words(path: Path) -> Iterator[None]:
+    """What SQLite and the system say of a copy, as errors of ours."""
+    try:
+        yield
+    except SqliteErrors as error:
+        if is_damage(error):
+            raise StoreCorrupt(f"{path} is damaged: {error}") from error
+        raise StoreUnavailable(f"{path} could not be copied: {error}") from error
+    except OSError as error:
+        raise Misconfigured(f"the copy cannot be written: {error}", field="FILE", got=str(path)) from error
 
 
 def wal_bytes(path: Path) -> int:

@@ -40,13 +40,7 @@ def _standing(connection: Connection, part: Part) -> tuple[int, Extent | None]:
 
 
 def _write_ids(connection: Connection, number: int, part: Part) -> None:
-    connection.executemany(
-        "INSERT OR IGNORE INTO ids (number, id, seq, subject, draft_hash, version, ts_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
-        [
-            (number, id, known.seq, known.subject, known.draft_hash, known.version, known.ts_us)
-            for id, known in part.known.items()
-        ],
-    )
+    rows.write_ids(connection, number, part.known, "INSERT OR IGNORE")
     check_adopted(part, rows.find(connection, number, {*part.known, *(event.id for event in part.events)}))
 
 

@@ -8,39 +8,34 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
 import msgspec
 
-from catalyst_signals.errors import CatalystError, PositionTooOld, StoreCorrupt, UnknownChannel
+from catalyst_signals.errors import PositionTooOld, StoreCorrupt, UnknownChannel
 from catalyst_signals.events import (
     NO_HASH,
     Batch,
-    Draft,
     Epoch,
     Event,
     Extent,
     Kept,
     Known,
-    Receipt,
-    Refused,
-    Stored,
     new_epoch_name,
-    next_seq,
-    seal,
     wrong_with,
 )
-from catalyst_signals.stores import check_epoch_first, ids_asked, judge
+from catalyst_signals.stores import check_epoch_first, ids_asked
+from catalyst_signals.stores.batches import EVENT_TYPES, Head, enter, opened_by
+from catalyst_signals.stores.batches import Change as Judged
 
 SEQ_BITS = 40  # A place is channel number << 40 | seq: a million million events a channel.
+ANY_BYTES = 1 << 62
 DROPPED_AT_ONCE = 10_000  # Appends wait no longer than for so many rows.
-NOT_YET = 1 << 62
 
 EVENT_COLUMNS = "place, type, id, version, ts_us, salt, body, body_hash, hash"
-EVENT_TYPES = (int, str, str, int, int, bytes, bytes, bytes, bytes)
 EXTENTS = """
 SELECT h.channel, h.number, h.ts_us, h.first, h.last, h.hash_before, h.hash,
        e.name, e.first, e.last_before, e.hash_before, e.reason
@@ -53,118 +48,62 @@ EXTENT_TYPES = (str, int, int, int, int, bytes, bytes, str, int, int, bytes, str
 Connection = sqlite3.Connection
 
 
-@dataclass(slots=True)
-class Head:
-    """Where a channel's next event joins."""
-
-    number: int
-    last: int
-    ts_us: int
-    hash: bytes
-    epoch: str
-    grown: bool = False  # In the present append: one of duplicates alone writes nothing.
-
-
 class Change:
-    """What one append adds: judged batch by batch, against the file and the batches before, then written at once."""
+    """What one append adds: judged by the law of all back-ends, then written at once."""
 
     def __init__(
-        self, connection: Connection, heads: Mapping[str, Head], batches: Sequence[Batch], at_us: int, durability: str,
+        self, connection: Connection, heads: Mapping[str, Head], batches: Sequence[Batch], durability: str,
         above: Mapping[str, int],
     ) -> None:  # fmt: skip
-        """`above` says where a channel that is opened anew begins, since there was another log under its name."""
+        """`above` says where a channel that is opened anew begins, since there was another log under its name.
+
+        `moved` has the heads afterwards; `heads` is not touched, since the commit may fail.
+        """
         self._connection = connection
-        self._heads = heads
-        self._above = above
-        self._at_us = at_us
-        self._durability = durability
-        self._known = self._look_up(batches)
-        self._events: dict[int, list[Event]] = {}
-        self._ids: list[tuple[Any, ...]] = []
-        self.moved: dict[str, Head] = {}
-        self.results = [self._judge(batch) for batch in batches]
-        self._write()
+        self.moved = {batch.channel: replace(heads[batch.channel]) for batch in batches if batch.channel in heads}
+        for channel in opened_by(batches, heads):
+            number = 1 + max((head.number for head in (*heads.values(), *self.moved.values())), default=0)
+            self.moved[channel] = self._open(channel, number, above.get(channel))
+        judged = Judged(batches, self.moved, self._look_up(batches))
+        self.results = judged.results(durability)
+        self._write(judged)
 
     def _look_up(self, batches: Sequence[Batch]) -> dict[str, dict[str, Known]]:
         """What is known of all ids, in one statement a channel."""
-        ids: dict[str, list[str]] = {}
+        ids: dict[str, list[str]] = {channel: [] for channel in self.moved}
         for batch in batches:
-            ids.setdefault(batch.channel, []).extend(ids_asked(batch.drafts))
-        return {
-            channel: find(self._connection, self._heads[channel].number, of_channel) if channel in self._heads else {}
-            for channel, of_channel in ids.items()
-        }
+            if batch.channel in ids:
+                ids[batch.channel].extend(ids_asked(batch.drafts))
+        return {channel: find(self._connection, self.moved[channel].number, of) for channel, of in ids.items()}
 
-    def _judge(self, batch: Batch) -> Stored | Refused:
-        """One batch; a refused one leaves nothing behind."""
-        head = self._head(batch)
-        if head is None:
-            return Refused(UnknownChannel(field="channel", got=batch.channel))
-        known = self._known[batch.channel]
-        try:
-            judge(batch.drafts, batch.subject, known)
-        except CatalystError as error:
-            return Refused(error)
-        events: list[Event] = []
-        receipts = [self._receipt(batch, draft, head, known, events) for draft in batch.drafts]
-        return Stored(
-            channel=batch.channel, epoch=head.epoch, receipts=receipts, events=events, durability=self._durability
-        )
-
-    def _head(self, batch: Batch) -> Head | None:
-        """The channel's head as far as this append moved it; an empty batch opens a channel."""
-        head = self.moved.get(batch.channel)
-        if head is None and batch.channel in self._heads:
-            head = self.moved[batch.channel] = replace(self._heads[batch.channel], grown=False)
-        elif head is None and not batch.drafts:
-            head = self.moved[batch.channel] = self._open(batch.channel)
-        return head
-
-    def _open(self, channel: str) -> Head:
-        number = 1 + max((head.number for head in (*self._heads.values(), *self.moved.values())), default=0)
-        head = Head(number, 0, 0, NO_HASH, new_epoch_name())
+    def _open(self, channel: str, number: int, above: int | None) -> Head:
+        head = Head(number, new_epoch_name(), 0, 0, NO_HASH)
         self._connection.execute(
             "INSERT INTO heads (channel, number, first, last, ts_us, hash_before, hash) VALUES (?, ?, 1, 0, 0, ?, ?)",
             (channel, number, NO_HASH, NO_HASH),
         )
         add_epoch(self._connection, number, Epoch(head.epoch, 1, 0, NO_HASH, "created"))
-        if channel in self._above:
-            extent = begin_epoch(self._connection, channel, self._above[channel], "rewound")
+        if above is not None:
+            extent = begin_epoch(self._connection, channel, above, "rewound")
             head.last, head.epoch = extent.last, extent.epoch
         return head
 
-    def _receipt(self, batch: Batch, draft: Draft, head: Head, known: dict[str, Known], events: list[Event]) -> Receipt:
-        first = known.get(draft.id)
-        if first is not None:
-            return Receipt(first.seq, draft.id, first.version, first.ts_us, True)
-        ts_us = max(head.ts_us, self._at_us)
-        event = seal(draft, channel=batch.channel, epoch=head.epoch, seq=head.last + 1, ts_us=ts_us, prev=head.hash)
-        head.last, head.hash, head.ts_us, head.grown = event.seq, event.hash, ts_us, True
-        known[draft.id] = Known(event.seq, batch.subject, draft.draft_hash, draft.version, ts_us)
-        self._events.setdefault(head.number, []).append(event)
-        self._ids.append((head.number, draft.id, event.seq, batch.subject, draft.draft_hash, draft.version, ts_us))
-        events.append(event)
-        return Receipt(event.seq, draft.id, draft.version, ts_us, False)
-
-    def _write(self) -> None:
-        """All rows, and the heads they moved."""
-        many = self._connection.executemany
-        for number, events in self._events.items():
-            write_events(self._connection, number, events)
-        many(
-            "INSERT INTO ids (number, id, seq, subject, draft_hash, version, ts_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
-            self._ids,
-        )
-        many(
-            "UPDATE heads SET last = ?, ts_us = ?, hash = ? WHERE channel = ?",
-            [(head.last, head.ts_us, head.hash, channel) for channel, head in self.moved.items() if head.grown],
-        )
+    def _write(self, judged: Judged) -> None:
+        """All rows, and the heads they moved; duplicates alone write nothing."""
+        for channel, events in judged.events.items():
+            head = self.moved[channel]
+            write_events(self._connection, head.number, events)
+            write_ids(self._connection, head.number, judged.ids[channel])
+            self._connection.execute(
+                "UPDATE heads SET last = ?, ts_us = ?, hash = ? WHERE channel = ?",
+                (head.last, head.ts_us, head.hash, channel),
+            )
 
 
 def read_heads(connection: Connection) -> dict[str, Head]:
     """Every channel as a writer needs it."""
     return {
-        channel: Head(number, extent.last, ts_us, extent.hash_last, extent.epoch)
+        channel: Head(number, extent.epoch, extent.last, ts_us, extent.hash_last)
         for channel, (number, ts_us, extent) in _standings(connection.execute(EXTENTS + IN_ORDER)).items()
     }
 
@@ -178,6 +117,14 @@ def write_events(connection: Connection, number: int, events: Iterable[Event]) -
             for e in events
         ],
     )  # fmt: skip
+
+
+def write_ids(connection: Connection, number: int, known: Mapping[str, Known], how: str = "INSERT") -> None:
+    """More of the ids that a channel knows."""
+    connection.executemany(
+        f"{how} INTO ids (number, id, seq, subject, draft_hash, version, ts_us) VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [(number, id, k.seq, k.subject, k.draft_hash, k.version, k.ts_us) for id, k in known.items()],
+    )
 
 
 def add_epoch(connection: Connection, number: int, epoch: Epoch) -> None:
@@ -316,7 +263,7 @@ def read(connection: Connection, channel: str, after: int, limit: int, bytes_max
         at, kind, id, version, ts_us, salt, body, body_hash, hash = row
         seq = at - base
         if seq != expected or seq >= epoch_end:
-            epoch, epoch_end = _enter(extent, expected - 1, seq)
+            epoch, epoch_end = enter(extent, expected - 1, seq)
         if tuple(map(type, row)) != EVENT_TYPES:
             raise StoreCorrupt(f"event {seq} of {channel} is not what was written", channel=channel, seq=seq)
         bytes_max -= len(body)
@@ -325,29 +272,15 @@ def read(connection: Connection, channel: str, after: int, limit: int, bytes_max
         page.append(Event(channel, epoch, seq, kind, id, version, ts_us, salt, body, body_hash, prev, hash))
         prev, expected = hash, seq + 1
     if len(page) < limit:
-        _enter(extent, expected - 1, extent.last + 1)
+        enter(extent, expected - 1, extent.last + 1)
     return page
-
-
-def _enter(extent: Extent, at: int, seq: int) -> tuple[str, int]:
-    """The name of the epoch of `seq`, which comes right after `at`, and the first seq that is no longer in it."""
-    expected = next_seq(extent.epochs, at)
-    if seq != expected:
-        raise StoreCorrupt(f"event {expected} of {extent.channel} is missing", channel=extent.channel, seq=expected)
-    name, end = "", NOT_YET
-    for epoch in reversed(extent.epochs):
-        if epoch.first <= seq:
-            name = epoch.name
-            break
-        end = epoch.first
-    return name, end
 
 
 def tail_fault(connection: Connection, channel: str, count: int) -> StoreCorrupt | None:
     """What is wrong with the newest `count` events of a channel, or None."""
     _, extent = standing(connection, channel)
     try:
-        events = read(connection, channel, max(extent.first - 1, extent.last - count), count, NOT_YET)
+        events = read(connection, channel, max(extent.first - 1, extent.last - count), count, ANY_BYTES)
     except StoreCorrupt as fault:
         return fault
     for event in events:

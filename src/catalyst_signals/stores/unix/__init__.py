@@ -8,7 +8,7 @@ then unknown, and the link (peers.py) comes back by itself.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import count
 from typing import Any, Self
 
@@ -16,6 +16,7 @@ import msgspec
 
 from catalyst_signals.errors import CatalystError, StoreUnavailable, Unavailable
 from catalyst_signals.events import Batch, Event, Extent, Kept, Known, Part, Refused, Stored
+from catalyst_signals.ledger import Note, Noted
 from catalyst_signals.peers import Link, Wrong, pack, path_of, reachable
 from catalyst_signals.stores import PAGE_BYTES_MAX
 
@@ -36,6 +37,9 @@ CALLS: dict[str, tuple[Any, Any]] = {
     "kept": (tuple[str, str], Kept),
     "places": (tuple[str], dict[str, Kept]),
     "keep": (tuple[str, str, int, bytes, int, str | None, float], bool),
+    "note": (tuple[list[Note]], None),
+    "noted": (tuple[str, int, int, str | None], list[Noted]),
+    "forget": (tuple[int], None),
     "drop": (tuple[str, int], Extent),
     "begin_epoch": (tuple[str, int, str], Extent),
     "erase": (tuple[str, int], None),
@@ -83,6 +87,8 @@ class UnixStore:
         self._waiting: dict[int, tuple[str, asyncio.Future[Any]]] = {}
         self._fault: CatalystError | None = None
         self.durability = ""
+        self._was_away = False
+        self._back: list[Callable[[], None]] = []
         self._told = asyncio.Event()
 
     @classmethod
@@ -122,6 +128,10 @@ class UnixStore:
         """Pass, or raise StoreUnavailable: the owner is away, so nothing new should be accepted."""
         if not self._link.connected:
             raise StoreUnavailable(AWAY, retry_after_s=1)
+
+    def when_back(self, back: Callable[[], None]) -> None:
+        """Call `back` whenever an owner that was away answers again."""
+        self._back.append(back)
 
     # -- calls --------------------------------------------------------------------------------------------------
 
@@ -169,6 +179,19 @@ class UnixStore:
         """Store.keep"""
         kept: bool = await self._ask("keep", name, channel, seq, state, was, holder, ttl_s)
         return kept
+
+    async def note(self, notes: Sequence[Note]) -> None:
+        """Store.note"""
+        await self._ask("note", notes)
+
+    async def noted(self, channel: str, seq: int, since_us: int = 0, subject: str | None = None) -> list[Noted]:
+        """Store.noted"""
+        noted: list[Noted] = await self._ask("noted", channel, seq, since_us, subject)
+        return noted
+
+    async def forget(self, before_us: int) -> None:
+        """Store.forget"""
+        await self._ask("forget", before_us)
 
     async def drop(self, channel: str, through: int) -> Extent:
         """Store.drop"""
@@ -232,8 +255,13 @@ class UnixStore:
         fault = state.fault.error() if state.fault is not None else None
         self._fault = fault if isinstance(fault, CatalystError) else None
         self._told.set()
+        if self._was_away:
+            self._was_away = False
+            for back in self._back:
+                back()
 
     def _broke(self) -> None:
+        self._was_away = True
         for _, answer in self._waiting.values():
             if not answer.done():
                 answer.set_exception(StoreUnavailable(BROKE))

@@ -25,7 +25,7 @@ from catalyst_signals.vital import vital
 log = logging.getLogger("catalyst.unix")
 
 ASKS_MAX = 256  # Of one peer at once.
-LOOK_S = 0.5  # How often the store is asked whether it has a fault that its owner found.
+LOOK_S = 0.5  # How often the store is asked whether it has a fault that its owner found, or has moved.
 
 _ask = msgspec.msgpack.Decoder(Ask).decode
 _args = {call: msgspec.msgpack.Decoder(args).decode for call, (args, _) in CALLS.items()}
@@ -34,18 +34,17 @@ _args = {call: msgspec.msgpack.Decoder(args).decode for call, (args, _) in CALLS
 class StoreService:
     """Serves a store to peers. Enter it to start; leaving lets what is under way end."""
 
-    def __init__(self, store: Store, gatherer: Gatherer, durability: str) -> None:
+    def __init__(self, store: Store, gatherer: Gatherer) -> None:
         self._store = store
         self._gatherer = gatherer
-        self._durability = durability
         self._asks: Counter[Peer] = Counter()
         self._peers: set[Peer] = set()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._told: CatalystError | None = None
+        self._told: tuple[CatalystError | None, str] = (None, "")
         self._looking: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
-        self._told = self._store.fault
+        self._told = self._known()
         self._looking = vital(self._look_for_ever())
         return self
 
@@ -113,15 +112,19 @@ class StoreService:
             self._look()
 
     def _look(self) -> None:
-        """Tell everybody when the store has another fault than was told."""
-        if self._store.fault is not self._told:
-            self._told = self._store.fault
+        """Tell everybody when the store has another fault than was told, or another durability: it may have moved."""
+        now = self._known()
+        if now[0] is not self._told[0] or now[1] != self._told[1]:
+            self._told = now
             for peer in self._peers:
                 peer.write(self._state())
 
     def _state(self) -> bytes:
-        fault = wrong_of(self._told) if self._told is not None else None
-        return pack((0, State(self._durability, fault)))
+        fault, durability = self._told
+        return pack((0, State(durability, wrong_of(fault) if fault is not None else None)))
+
+    def _known(self) -> tuple[CatalystError | None, str]:
+        return self._store.fault, getattr(self._store, "durability", "")
 
 
 def _outcome(result: Stored | Refused) -> tuple[Stored | None, Wrong | None]:
