@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-INSTALLED_BYTES_MAX = 3_000_000  # Without bytecode, which depends on the Python that runs it.
+INSTALLED_BYTES_MAX = 3_500_000  # Without bytecode, which depends on the Python that runs it; 1.8 MB of it is ours.
 
 pytestmark = pytest.mark.slow
 

@@ -92,8 +92,12 @@ def check_deed(sent: Any) -> dict[str, Any]:
 
 
 def _fills(sent: Any, what: str) -> list[dict[str, Any]]:
-    if type(sent) is not list or len(sent) > FILLS_MAX:
+    if type(sent) is not list:
         raise wrong("fills", f"a list of at most {FILLS_MAX} fills", sent)
+    if len(sent) > FILLS_MAX:
+        raise InvalidDraft(
+            f"a deed has at most {FILLS_MAX} fills, got {len(sent)}", field="fills", got=len(sent), allowed=FILLS_MAX
+        )
     if sent and what != "executed":
         raise InvalidDraft(f"a signal that was {what} has no fills; send what=executed", field="fills", got=what)
     return [_fill(each, f"fills[{at}]") for at, each in enumerate(sent)]

@@ -84,6 +84,7 @@ def test_a_line_is_an_item_before_the_next_one_comes(server: RunningServer) -> N
     assert titles(server) == ["first", "last"]
 
 
+@pytest.mark.slow
 def test_a_wrong_address_or_file_is_said(server: RunningServer, tmp_path: Any) -> None:
     assert run(server, "ingest", "jsonl", given="{}").returncode == 2
     assert run(server, "ingest", "jsonl", "--to", f"{server.url}/in/rss/x", given="{}").returncode == 2
@@ -92,6 +93,7 @@ def test_a_wrong_address_or_file_is_said(server: RunningServer, tmp_path: Any) -
     assert gone.returncode == 4 and "nothing comes in at this address" in gone.stderr
 
 
+@pytest.mark.slow
 def test_a_feed_is_added_and_seen_on_the_command_line(server: RunningServer) -> None:
     with FeedServer() as feed:
         feed.titles = ["one", "two"]

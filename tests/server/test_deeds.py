@@ -42,7 +42,9 @@ def test_a_deed_is_kept_once_in_the_channel_acks_with_what_it_is_about(server: R
         assert (first.status_code, again.status_code) == (201, 200), first.text
         assert again.json() == first.json() | {"duplicate": True}
         assert (first.json()["channel"], first.json()["id"]) == ("acks", "d-1")
-        assert http.post(path, json=body | {"outcome": {}}).json()["error"] == "id_conflict"
+        other = http.post(path, json=body | {"outcome": {}}).json()
+        assert (other["error"], other["got"]) == ("id_conflict", "d-1"), "the id that came, in words about deeds"
+        assert "deed" in other["message"] and "draft" not in other["message"]
         page = admin.get("/v1/channels/acks/events", params={"after": first.json()["seq"] - 1}).json()
         event = page["events"][0]
         about = admin.get(f"/v1/channels/main/signals/{signal}").json()["versions"][-1]
@@ -108,6 +110,7 @@ def test_nobody_publishes_to_acks(server: RunningServer) -> None:
         ({"what": "executed", "fils": []}, "fils"),
         ({"what": "ignored", "fills": [FILL]}, "fills"),
         ({"what": "executed", "fills": {}}, "fills"),
+        ({"what": "executed", "fills": [FILL] * 101}, "fills"),
         ({"what": "executed", "fills": [FILL, 7]}, "fills[1]"),
         ({"what": "executed", "fills": [{"qty": "1"}]}, "fills[0].price"),
         ({"what": "executed", "fills": [FILL | {"qty": "-1"}]}, "fills[0].qty"),

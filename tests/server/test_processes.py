@@ -129,6 +129,20 @@ async def test_a_hint_is_faster_than_the_poll(tmp_path: Path) -> None:
     assert names_in(tmp_path) == ["server.log"]
 
 
+async def test_a_channel_made_on_one_is_there_on_the_other_at_once(tmp_path: Path) -> None:
+    """As soon as who made it has the answer; the poll that would open it too is a minute away."""
+    with RunningServer(tmp_path, processes=2, poll_s=60) as server:
+        async with one_on_each(server) as each:
+            for number in range(3):
+                with server.http() as http:
+                    assert http.put(f"/v1/channels/made-{number}", json={}).status_code == 201
+                for _ in range(4):  # Each is a connection of its own, to either process.
+                    with server.http() as http:
+                        assert http.get(f"/v1/channels/made-{number}/events").status_code == 200
+                for there in each.values():
+                    assert (await there.subscribe(channel=f"made-{number}"))["type"] == "subscribed"
+
+
 async def test_a_position_of_one_is_resumed_on_the_other(pair: RunningServer) -> None:
     """A reconnect goes wherever the kernel sends it."""
     with pair.http() as http:
@@ -280,6 +294,7 @@ async def _read(server: RunningServer, into: list[int]) -> None:
             into.append(received.seq)
 
 
+@pytest.mark.slow
 async def test_without_the_owner_a_publish_is_refused_and_the_rest_goes_on(tmp_path: Path) -> None:
     """503 `store_unavailable`, to be tried again, and at once: nobody waits for an answer that cannot be given."""
     with RunningServer(tmp_path, processes=2, trust_s=30) as server:

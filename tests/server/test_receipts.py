@@ -250,6 +250,35 @@ async def test_who_should_have_it_and_has_not_is_named(server: RunningServer) ->
     assert gone not in {each["who"] for each in told["waiting"]}
 
 
+async def test_who_asks_for_something_else_now_does_not_wait_for_it(server: RunningServer) -> None:
+    """The filter was changed in place before it came: the one before is not owed anything."""
+    id, user = name(), f"change-{name()}"
+    async with wire(server.url, server.new_key(user=user)) as ann:
+        for filter in ("symbol = ACME", "symbol = XYZ"):
+            session = (await ann.subscribe(channel="main", filter=filter))["subscriber"]
+            beside = await asyncio.to_thread(publish, server, symbol=filter.split()[-1])
+            await ann.events(1)
+            await until(server, beside["id"], session, "sent")
+        await asyncio.to_thread(publish, server, id=id)
+        await asyncio.sleep(1.3)
+        told = await asyncio.to_thread(deliveries, server, id)
+        assert user not in {each["who"] for each in told["waiting"] + told["deliveries"]}
+
+
+async def test_of_an_erased_signal_it_is_not_said_that_nobody_got_it(server: RunningServer) -> None:
+    """Whom it matched is not known any more, so the answer is not complete."""
+    id = name()
+    async with wire(server.url, server.admin_key) as ann:
+        session = (await ann.subscribe(channel="main", filter="symbol = ACME"))["subscriber"]
+        await asyncio.to_thread(publish, server, id=id)
+        await until(server, id, session, "sent")
+    assert (await asyncio.to_thread(deliveries, server, id))["complete"] is True
+    with server.http() as http:
+        assert http.delete(f"/v1/channels/main/signals/{id}").status_code == 200
+    told = await asyncio.to_thread(deliveries, server, id)
+    assert (told["deliveries"], told["waiting"], told["complete"]) == ([], [], False)
+
+
 async def test_what_a_modifier_held_is_not_called_sent(server: RunningServer) -> None:
     """It had expired when it was asked for; the ledger's bounds say so, also when the session is over."""
     id = name()
@@ -259,8 +288,13 @@ async def test_what_a_modifier_held_is_not_called_sent(server: RunningServer) ->
     async with wire(server.url, server.admin_key) as late:
         session = (await late.subscribe(channel="main", after=seq - 1))["subscriber"]
         await late.until(lambda m: m["type"] == "live")
+        beyond = await asyncio.to_thread(publish, server, id=name())
+        await late.events(1)
+        await late.send(type="ack", channel="main", through=beyond["seq"])
+        await until(server, beyond["id"], session, "acknowledged")
         row = await until(server, id, session, "state")
     assert (row["state"], row["reason"]) == ("held", "expired")
+    assert (row["sent"], row["acknowledged"]) == (None, None), "what came after it was"
 
 
 async def test_why_did_i_get_it_says_when_and_whether_it_was_acknowledged(server: RunningServer) -> None:

@@ -138,6 +138,18 @@ def test_only_admins_halt_and_a_subscriber_sees_what_concerns_it(server: Running
         http.delete(f"/v1/halts/{halt['id']}")
 
 
+def test_a_halt_does_not_name_the_channels_that_a_key_may_not_see(server: RunningServer, name: str) -> None:
+    """It was told in several; who may see one of them is shown that one, an admin all."""
+    channels = [channel_of(server, f"{name}-open"), channel_of(server, f"{name}-desk")]
+    with server.http() as http, server.http(server.new_key(user=name, channels=channels[:1])) as ann:
+        halt = http.post("/v1/halts", json={"symbol": name, "reason": "x"}).json()
+        assert set(channels) <= set(halt["channels"])
+        (seen,) = [each for each in ann.get("/v1/halts").json()["halts"] if each["id"] == halt["id"]]
+        assert seen["channels"] == channels[:1]
+        assert halt in http.get("/v1/halts").json()["halts"]
+        http.delete(f"/v1/halts/{halt['id']}")
+
+
 @pytest.mark.parametrize(
     ("body", "field"),
     [
@@ -206,6 +218,19 @@ def test_a_silence_is_told_within_the_declared_time_and_its_end_too(server: Runn
         assert bot.put(path, json={"every_s": None}).json()["every_s"] is None
         time.sleep(1.6)
         assert len(events(server, channel)) == 2, "nobody waits for it any more"
+
+
+def test_a_silence_that_nobody_waits_for_any_more_was_not_heard_again(server: RunningServer, name: str) -> None:
+    """The promise ends while it is silent: that is told, and no length of a silence, since it never ended."""
+    channel = channel_of(server, name)
+    with server.http(server.new_key(user=name, scopes=["publish"], channels=[channel])) as bot:
+        path = f"/v1/channels/{channel}/heartbeat"
+        assert bot.put(path, json={"every_s": 1}).status_code == 200
+        (silent,) = until(lambda: events(server, channel), 1)
+        assert bot.put(path, json={"every_s": None}).status_code == 200
+        over = until(lambda: events(server, channel), 2)[1]["data"]
+    assert over["reason"] == "it is not awaited any more" and over["silent_s"] is None
+    assert over["last_heard_at"] == silent["data"]["last_heard_at"]
 
 
 def test_what_a_source_publishes_is_its_beat_and_nobody_elses(server: RunningServer, name: str) -> None:
@@ -387,6 +412,7 @@ def test_the_client_hears_halts_among_signals_and_keeps_its_promise_by_itself(se
         bot.put(f"/v1/channels/{channel}/heartbeat", json={"every_s": None})
 
 
+@pytest.mark.slow
 def test_the_command_line_halts_and_resumes_and_guesses_nothing(server: RunningServer, name: str) -> None:
     """A known source, a symbol, a typing mistake and a name that is both."""
     channel = channel_of(server, name)

@@ -22,6 +22,10 @@ if TYPE_CHECKING:
     from rich.text import Text
 
 FILTER_CHARS_MAX = 60
+LESS = (
+    "not all of it: what the event said is erased, so whom it matched is not known any more; or there are more than the"
+    " newest 10,000 sessions or 1,000 deeds that are shown"
+)
 
 
 def add_to(app: typer.Typer) -> None:
@@ -78,7 +82,7 @@ def say_deliveries(told: dict[str, Any]) -> None:
     _say_waiting(screen, told["waiting"])
     _say_deeds(screen, told["deeds"])
     if not told["complete"]:
-        screen.print(_dim("more is known than is shown: --json has the newest 10,000 sessions and 1,000 deeds"))
+        screen.print(_dim(LESS))
 
 
 def _say_head(screen: Console, told: dict[str, Any]) -> None:

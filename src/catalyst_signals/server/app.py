@@ -73,7 +73,7 @@ from catalyst_signals.server.node import Node
 from catalyst_signals.server.protocol import HttpProtocol, SocketProtocol
 from catalyst_signals.server.requests import install_error_handlers
 from catalyst_signals.server.settings import Settings
-from catalyst_signals.server.sharing import Place, open_parts
+from catalyst_signals.server.sharing import Parts, Place, open_parts
 from catalyst_signals.server.skewing import Skewing
 from catalyst_signals.server.telemetry import NO_TRACES, Telemetry
 from catalyst_signals.stores import Store
@@ -109,16 +109,8 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         parts.when_back(breakers.back)
         store, broker = GuardedStore(parts.store, breakers), GuardedBroker(parts.broker, breakers.broker)
 
-        def check_there() -> None:
-            parts.check_there()
-            breakers.check_writes()
-
-        async def look_again() -> None:
-            await breakers.before_writing(follower.look_again)
-
         for channel in BUILT_IN:
             await store.append([Batch(channel=channel, subject=SYSTEM_CHANNEL, drafts=[])])
-
         reader = Reader(store)
         hub = Hub(_fetch(reader), store.find, ring_bytes=settings.ring_bytes, turn_ms=settings.turn_ms)
         stack.push_async_callback(hub.close)
@@ -128,14 +120,9 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         await stack.enter_async_context(follower)
         await follower.caught_up(SYSTEM_CHANNEL)
         traces = Telemetry(settings) if settings.otlp_endpoint else None
-        own = parts.appends is parts.store
-        appends: Appends = store if own else GuardedAppends(parts.appends, breakers.writes)
+        appends: Appends = store if parts.appends is parts.store else GuardedAppends(parts.appends, breakers.writes)
         appends = traces.traced(appends) if traces is not None else appends
-        publisher = await stack.enter_async_context(
-            Publisher(
-                appends, follower, broker, queue_max=settings.queue_max, check_there=check_there, look_again=look_again
-            )
-        )
+        publisher = await stack.enter_async_context(_publisher(settings, parts, appends, follower, broker, breakers))
         parts.when_back(publisher.store_is_back)
         node = Node(
             settings, store, hub, follower, publisher, state, ApiKeys(state.keys), siblings=parts.siblings, cache=cache,
@@ -145,13 +132,8 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
             await node.open_channel(channel)
         node.first_key = await _bootstrap(node)
         erasing.watch(node)
-        node.out, node.feeds = outgoing.open_out(node), pulling.open_feeds(node)
-        works = [house.tick_for_ever(node), look_for_ever(cache, broker, store, breakers.upkeep), node.out.run()]
-        works += [*_watch(node), node.feeds.run()]
-        if settings.ledger_s:
-            works += [node.receipts.look_for_ever(node.every_connection), node.receipts.write_for_ever()]
-        if parts.siblings is not None:
-            works.append(parts.siblings.run(node))
+        follower.fold(SYSTEM_CHANNEL, node.newcomers.fold)
+        works = [*_works(node), look_for_ever(cache, broker, store, breakers.upkeep)]
         if traces is not None:
             node.telemetry = traces
             works.append(traces.run(lambda: numbers(node)))
@@ -164,6 +146,34 @@ async def open_node(settings: Settings, place: Place | None = None) -> AsyncIter
         with suppress(TimeoutError):  # A store that hangs must not keep the process.
             async with asyncio.timeout(settings.drain_s / 3):
                 await _write_last(node, expirers)
+
+
+def _publisher(
+    settings: Settings, parts: Parts, appends: Appends, follower: Follower, broker: GuardedBroker, breakers: Breakers
+) -> Publisher:  # fmt: skip
+    """What takes drafts, unless it is known that nothing can be stored."""
+
+    def check_there() -> None:
+        parts.check_there()
+        breakers.check_writes()
+
+    async def look_again() -> None:
+        await breakers.before_writing(follower.look_again)
+
+    return Publisher(
+        appends, follower, broker, queue_max=settings.queue_max, check_there=check_there, look_again=look_again
+    )  # fmt: skip
+
+
+def _works(node: Node) -> list[Coroutine[Any, Any, None]]:
+    """What every process does by itself all the time."""
+    node.out, node.feeds = outgoing.open_out(node), pulling.open_feeds(node)
+    works = [house.tick_for_ever(node), node.out.run(), node.feeds.run(), *_watch(node)]
+    if node.settings.ledger_s:
+        works += [node.receipts.look_for_ever(node.every_connection), node.receipts.write_for_ever()]
+    if node.siblings is not None:
+        works.append(node.siblings.run(node))
+    return works
 
 
 def _watch(node: Node) -> list[Coroutine[Any, Any, None]]:

@@ -16,7 +16,7 @@ from fastapi import APIRouter, Query, Request, Response
 from catalyst_signals.auth import Principal
 from catalyst_signals.changes import NOWHERE
 from catalyst_signals.deeds import ACKS, check_deed, deed_draft
-from catalyst_signals.errors import NotFound
+from catalyst_signals.errors import IdConflict, NotFound
 from catalyst_signals.events import Batch, Event, Frame
 from catalyst_signals.pages import wants
 from catalyst_signals.server import deliveries
@@ -39,7 +39,13 @@ async def report(channel: str, id: str, request: Request) -> Response:
     about = {"channel": channel, "id": id, "seq": newest["seq"], "version": newest["version"]}
     own_id = deed.get("id") or uuid.uuid4().hex
     draft = deed_draft(deed, id=own_id, who=principal.subject, signal=about)
-    stored = await node.publisher.publish(Batch(channel=ACKS, subject=principal.subject, drafts=[draft]))
+    try:
+        stored = await node.publisher.publish(Batch(channel=ACKS, subject=principal.subject, drafts=[draft]))
+    except IdConflict:
+        raise IdConflict(
+            "you have said something else about this signal under this id; a new deed needs a new id",
+            field="id", got=own_id,
+        ) from None  # fmt: skip
     said = answer(stored, stored.receipts[0], id_by_server="id" not in deed) | {"id": own_id}
     return json_response(said, 200 if said["duplicate"] else 201)
 

@@ -1,7 +1,8 @@
 """Who got an event, when, how late by hop, and what they did: the ledger put beside the event and the channel `acks`.
 
 Owns: what the ledger's rows say of one event. Laws: a moment that is not known is null, and one that is known is two
-bounds; who did not ask for the event, by the filter of then, is not listed; what may have been held is not called sent.
+bounds; who did not ask for the event, by the filter of then, is not listed; what may have been held is not called sent;
+of an erased event nobody knows any more whom it matched, so nothing is said of anybody.
 """
 
 from __future__ import annotations
@@ -40,8 +41,9 @@ async def of_event(node: Node, event: Event, frame: Frame, id: str, subject: str
     rows = sorted((_row(each, event, frame, did.get(each.who.subject, [])) for each in got), key=_when)
     frame.forget()
     return {
-        **_hops(event, frame, id), "deliveries": rows, "waiting": _waiting(node, asked, got), "deeds": deeds,
-        "complete": len(noted) < NOTED_MAX and len(deeds) < DEEDS_MAX,
+        **_hops(event, frame, id), "deliveries": rows, "waiting": _waiting(node, _still(noted, asked), got),
+        "deeds": deeds,
+        "complete": len(noted) < NOTED_MAX and len(deeds) < DEEDS_MAX and not frame.erased,
     }  # fmt: skip
 
 
@@ -73,6 +75,8 @@ def _row(noted: Noted, event: Event, frame: Frame, did: list[str]) -> dict[str, 
     who = noted.who
     sent, acked = _spans(noted, event)
     state, reason = _state(noted, event, frame, sent)
+    if state == "held":  # It was passed then, and what was acknowledged is what came after it.
+        sent = acked = None
     hops = {"to_subscriber": _late(sent, (event.ts_us, event.ts_us)), "to_acknowledgement": _late(acked, sent)}
     return {
         "who": who.subject, "key": who.key_id, "session": who.session, "filter": who.filter, "state": state,
@@ -121,6 +125,14 @@ def _state(noted: Noted, event: Event, frame: Frame, sent: Span | None) -> tuple
     if catching_up or modifiers.age.holds(frame, by_us) is not None:
         return "sent_or_held", None
     return "sent", None
+
+
+def _still(noted: Iterable[Noted], asked: Iterable[Noted]) -> list[Noted]:
+    """Those that their session did not replace by another filter; the newest comes first."""
+    newest: dict[str, int] = {}
+    for each in noted:
+        newest.setdefault(each.who.session, each.who.number)
+    return [each for each in asked if newest[each.who.session] == each.who.number]
 
 
 def _waiting(node: Node, asked: Sequence[Noted], got: Sequence[Noted]) -> list[dict[str, Any]]:

@@ -1,8 +1,8 @@
 """Where connections come in: WebSockets and webhooks go straight to their endpoints, everything else through FastAPI.
 
-Owns: that one decision, and that whoever comes with a key that is not known here yet is not turned away for that. It
-is here because the way through FastAPI's layers is half of what a handshake costs, and everybody comes back at once
-when a server was away; and a third of what a webhook costs.
+Owns: that one decision, and that whoever comes with a key, or for a channel, that is not known here yet is not turned
+away for that. It is here because the way through FastAPI's layers is half of what a handshake costs, and everybody
+comes back at once when a server was away; and a third of what a webhook costs.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from catalyst_signals.server.naming import named
 from catalyst_signals.server.node import Node
 
 PATH = "/v1/ws"
+CHANNELS = "/v1/channels/"
 
 
 def door(app: FastAPI) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
@@ -29,6 +30,8 @@ def door(app: FastAPI) -> Callable[[Scope, Receive, Send], Awaitable[None]]:
         for name, value in scope.get("headers", ()):
             if name == b"authorization":
                 await node.newcomers.look_for(value.decode("latin-1").removeprefix("Bearer "))
+                if scope["path"].startswith(CHANNELS):
+                    await node.newcomers.look_for_channels([scope["path"].split("/", 4)[3]])
         if scope["type"] == "websocket" and scope["path"] == PATH:
             scope["app"] = app
             await stream(WebSocket(scope, receive, send))

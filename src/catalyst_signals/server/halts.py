@@ -44,7 +44,10 @@ async def halts(request: Request) -> Response:
     """The halts in force, as far as this key may see what they are about, oldest first."""
     principal = principal_of(request, "subscribe")
     node = node_of(request)
-    return json_response({"halts": [_shown(h) for h in node.state.halts.values() if _may_see(node, principal, h)]})
+    seen = [_shown(each) for each in node.state.halts.values() if _may_see(node, principal, each)]
+    for each in seen:  # The name of a channel that a key may not see is not for it.
+        each["channels"] = [name for name in each["channels"] if _may_hear(principal, name)]
+    return json_response({"halts": seen})
 
 
 @router.post("")
@@ -119,9 +122,13 @@ def _same(one: Halt, other: Halt) -> bool:
 
 def _may_see(node: Node, principal: Principal, halt: Halt) -> bool:
     """Whoever is told of it by a channel; a filter that rules out its source or symbol hides it."""
-    if "admin" not in principal.scopes and not any(principal.may_use(name) for name in halt.channels):
+    if not any(_may_hear(principal, name) for name in halt.channels) and "admin" not in principal.scopes:
         return False
     return principal.filter is None or principal.filter.matches({"type": HALTS[0], "data": halt.data})
+
+
+def _may_hear(principal: Principal, channel: str) -> bool:
+    return "admin" in principal.scopes or principal.may_use(channel)
 
 
 def _shown(halt: Halt) -> dict[str, Any]:

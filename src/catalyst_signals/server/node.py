@@ -93,7 +93,7 @@ class Node:
 
     def __post_init__(self) -> None:
         self.limits = Limits(self.settings, self.cache, self.siblings.of if self.siblings is not None else 1)
-        self.newcomers = Newcomers(self.state.keys, self.follower)
+        self.newcomers = Newcomers(self.state.keys, self.has_channel, self.follower)
         self.changes = Changes(self.store, self.publisher)
         self.receipts = Receipts(self.store, self.hub, keeps=self.settings.ledger_s > 0)
         self.rehearsals = Rehearsals(self.store, self.follower.reader, self.cache)
@@ -179,6 +179,10 @@ class Node:
         }  # fmt: skip
 
     # -- what ---------------------------------------------------------------------------------------------------
+
+    def has_channel(self, name: str) -> bool:
+        """Whether everything that a channel needs is here."""
+        return name in self.state.channels and name in self.hub.tapes
 
     def tape(self, principal: Principal, channel: str) -> Tape:
         """The tape of a channel this key may see.

@@ -155,7 +155,7 @@ OPERATIONS = {
     f"DELETE {TARGET}": Operation({200: answers.Removed}),
     f"POST {TARGET}/test": Operation({200: answers.Tested}),
     f"GET {TARGET}/dead": Operation({200: answers.DeadLetters}),
-    f"POST {TARGET}/replay": Operation({202: answers.Replayed}, body=targets.ReplayBody, example={"after": 10400}),
+    f"POST {TARGET}/replay": Operation({202: answers.Replayed}, body=targets.ReplayBody, example={"after": 0}),
     "GET /v1/halts": Operation({200: answers.Halts}),
     "POST /v1/halts": Operation(
         dict.fromkeys((200, 201), answers.HaltShown), "admin", halts.HaltBody, also=(404,),

@@ -202,7 +202,9 @@ def _drafts(heartbeat: Heartbeat, known: Occurrence, why: str = "heard again") -
     silent = about | {"reason": f"nothing heard for {heartbeat.every_s:g} s", "last_heard_at": before}
     drafts = [watch_draft(SILENCES[0], known.id, silent)]
     if not known.on:
-        silent_s = round((known.heard_us - known.before_us) / 1_000_000, 3) if known.before_us else None
-        heard = about | {"reason": why, "last_heard_at": iso(known.heard_us or now_us()), "silent_s": silent_s}
+        known_s = known.before_us and known.heard_us > known.before_us  # Else it was not heard again.
+        silent_s = round((known.heard_us - known.before_us) / 1_000_000, 3) if known_s else None
+        heard_at = iso(known.heard_us) if known.heard_us else None
+        heard = about | {"reason": why, "last_heard_at": heard_at, "silent_s": silent_s}
         drafts.append(watch_draft(SILENCES[1], known.id, heard, version=2))
     return drafts

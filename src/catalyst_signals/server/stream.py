@@ -193,6 +193,7 @@ class Connection:
         principal = self._who("subscribe")
         self._node.limits.subscribes.spend(principal.subject)
         names = command.channels if command.channels is not None else self._node.visible(principal)
+        await self._node.newcomers.look_for_channels(names)
         tapes = [self._node.tape(principal, name) for name in names]
         if not tapes:
             raise NotFound("this key may see no channel", field="channels")

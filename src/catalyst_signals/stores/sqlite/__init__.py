@@ -42,6 +42,7 @@ MARK_S = 1.0  # Nothing stays unmarked for longer: it could be missing from an o
 MARK_DUTY = 0.01  # Of the writer's time: with few channels that is after every commit.
 WAL_BYTES_MAX = 24 << 20  # From here on commits wait for readers who, by overlapping, never let it begin again.
 WAL_WAIT_MS = 250  # A page is read in milliseconds; a backup is not, and is not waited for.
+CLOSE_WAIT_MS = 1000  # For the last checkpoint; the next start does it as well.
 ERASE_TRIES, ERASE_AGAIN_S = 100, 0.05  # A page that is being read is done in milliseconds, a backup is not.
 
 
@@ -65,6 +66,7 @@ class SqliteStore(FencedHere):
         self._judged = False  # Whether the file was compared with its marks; before that they are not replaced.
         self._wal_bytes_max = WAL_BYTES_MAX
         self._marking: asyncio.TimerHandle | None = None
+        self._closing = False
         self._mark_from_s = 0.0
         self._writer = ThreadPoolExecutor(1, "sqlite-writer")
         self._reader = ThreadPoolExecutor(1, "sqlite-reader")
@@ -98,6 +100,7 @@ class SqliteStore(FencedHere):
         return self
 
     async def __aexit__(self, *exc: object) -> None:
+        self._closing = True
         if self._marking is not None:
             self._marking.cancel()
         await self._in(self._reader, self._close_reader)
@@ -263,6 +266,8 @@ class SqliteStore(FencedHere):
         """
         connection = self._ready()
         try:
+            if self._closing:  # Whoever asked is gone, and another program's lock must not keep the process.
+                connection.execute("PRAGMA busy_timeout=0")
             connection.execute("BEGIN IMMEDIATE")
             result = work(connection)
             connection.execute("COMMIT")
@@ -369,6 +374,7 @@ class SqliteStore(FencedHere):
     def _close(self) -> None:
         if self._write is not None:
             try:
+                self._write.execute(f"PRAGMA busy_timeout={CLOSE_WAIT_MS}")
                 self._write.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             except SqliteErrors as error:
                 log.warning("the last checkpoint failed; the next start does it", extra={"reason": str(error)})
