@@ -13,6 +13,13 @@ from catalyst_signals.workers import Lease, on_duty
 TTL_S = 0.3
 
 
+class Mortal(Lease):
+    """Of a process that is killed: nobody gives it up."""
+
+    async def give_up(self) -> None:
+        pass
+
+
 async def opened() -> MemoryStore:
     store = MemoryStore()
     await store.append([Batch(channel="system", subject="system", drafts=[])])
@@ -51,12 +58,12 @@ async def test_when_the_process_on_duty_is_gone_another_takes_over_and_never_two
             finally:
                 at_work -= 1
 
-        return asyncio.create_task(on_duty(Lease(store, "out", holder, ttl_s=TTL_S), work))
+        return asyncio.create_task(on_duty(Mortal(store, "out", holder, ttl_s=TTL_S), work))
 
     tasks = {holder: worker(holder) for holder in ("a", "b", "c")}
     while not begun:
         await asyncio.sleep(0.01)
-    tasks.pop(begun[0]).cancel()  # As a process that is killed: the lease is not given up.
+    tasks.pop(begun[0]).cancel()
     async with asyncio.timeout(TTL_S * 20):
         while len(begun) < 2:
             await asyncio.sleep(0.01)
@@ -73,3 +80,17 @@ async def test_work_that_fails_is_not_begun_again_in_silence() -> None:
 
     with pytest.raises(RuntimeError, match="broken"):
         await on_duty(Lease(await opened(), "out", "a", ttl_s=TTL_S), work)
+
+
+async def test_a_duty_that_is_ended_is_given_up_at_once() -> None:
+    store, at_work = await opened(), asyncio.Event()
+
+    async def work() -> None:
+        at_work.set()
+        await asyncio.sleep(60)
+
+    task = asyncio.create_task(on_duty(Lease(store, "out", "a"), work))
+    await at_work.wait()
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    assert await Lease(store, "out", "b").renew()

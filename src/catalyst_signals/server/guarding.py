@@ -72,11 +72,6 @@ class Breakers:
             self.writes.failed(str(error), time.monotonic() - began_s)
             raise
 
-    def check_reads(self) -> None:
-        """Pass, or raise StoreUnavailable: the store is asked by somebody else whether it answers again."""
-        if self.reads.state != "closed":
-            raise _away(self.reads)
-
 
 def _away(breaker: Breaker) -> StoreUnavailable:
     return StoreUnavailable(

@@ -74,7 +74,8 @@ class Lease:
 async def on_duty(lease: Lease, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
     """Do `work` whenever the lease is ours, for ever: it is begun when we have it and cancelled when we have not.
 
-    What `work` raises ends it: it is vital, and says itself what goes wrong outside.
+    What `work` raises ends it: it is vital, and says itself what goes wrong outside. Whenever this ends, another
+    process may begin at once.
     """
     doing: asyncio.Task[None] | None = None
     again = Backoff(lease.ttl_s / 30, lease.ttl_s / 3)
@@ -98,6 +99,10 @@ async def on_duty(lease: Lease, work: Callable[[], Coroutine[Any, Any, None]]) -
     finally:
         if doing is not None:
             await _cancelled(doing)
+        try:
+            await lease.give_up()
+        except CatalystError as error:  # It ends by itself then.
+            log.info("the duty could not be given up", extra={"duty": lease.duty, "reason": str(error)})
 
 
 async def _renewed(lease: Lease) -> bool:

@@ -164,13 +164,7 @@ class Feeds:
 
     async def run(self) -> None:
         """Fetch whenever the duty is ours, for ever."""
-        try:
-            await on_duty(self._lease, self._work)
-        finally:
-            try:
-                await self._lease.give_up()
-            except CatalystError as error:  # It ends by itself then.
-                log.info("the duty could not be given up", extra={"reason": str(error)})
+        await on_duty(self._lease, self._work)
 
     async def _work(self) -> None:
         self._changed.set()

@@ -124,13 +124,7 @@ class Out:
 
     async def run(self) -> None:
         """Send whenever the duty is ours, for ever; when this is cancelled, what is in flight arrives first."""
-        try:
-            await on_duty(self._lease, self._work)
-        finally:
-            try:
-                await self._lease.give_up()
-            except CatalystError as error:  # It ends by itself then.
-                log.info("the duty could not be given up", extra={"reason": str(error)})
+        await on_duty(self._lease, self._work)
 
     async def _work(self) -> None:
         keeper = Keeper(self._store, self._lease, OUT)
