@@ -132,11 +132,13 @@ def _acknowledged(row: dict[str, Any]) -> Text:
 
 
 def _within(bounds: list[float] | None) -> str:
-    """`within 0.8 s`, `8.1 s to 9.1 s`."""
+    """`within 0.8 s`, `8.1 s to 9.1 s`; `15.3 s` where both read alike."""
     if bounds is None:
         return "yes; when is not known"
     least, most = bounds
-    return f"within {_ms(most)}" if least < 1000 else f"{_ms(least)} to {_ms(most)}"
+    if least < 1000:
+        return f"within {_ms(most)}"
+    return _ms(most) if _ms(least) == _ms(most) else f"{_ms(least)} to {_ms(most)}"
 
 
 def _ms(ms: float) -> str:
