@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from types import TracebackType
 from typing import Self
 
@@ -30,6 +31,15 @@ def until(true: Callable[[], bool], within_s: float = 30) -> None:
     while not true():
         assert time.monotonic() < ends_s, "it did not come true"
         time.sleep(0.05)
+
+
+@contextmanager
+def undone_if_it_fails(several: AbstractContextManager[object]) -> Iterator[None]:
+    """Of several, those that did start are stopped when one does not."""
+    with ExitStack() as started:
+        started.push(several)
+        yield
+        started.pop_all()
 
 
 class Redis(Service):
@@ -117,6 +127,11 @@ class Sentinels:
         return f"redis+pubsub+sentinel://{self.where}"
 
     def __enter__(self) -> Self:
+        with undone_if_it_fails(self):
+            self._start()
+        return self
+
+    def _start(self) -> None:
         for each in self.redises:
             each.child.start()
         # A Sentinel asks for the replicas every 10 s only, so they must be there when the first one asks.
@@ -125,7 +140,6 @@ class Sentinels:
         for sentinel in self.sentinels:
             sentinel.start()
         until(lambda: all(self._settled(port) for port in self.ports))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
@@ -152,12 +166,16 @@ class Cluster:
         return f"redis+cluster://{','.join(f'127.0.0.1:{each.port}' for each in self.redises)}"
 
     def __enter__(self) -> Self:
+        with undone_if_it_fails(self):
+            self._start()
+        return self
+
+    def _start(self) -> None:
         for each in self.redises:
             each.child.start()
         addresses = [f"127.0.0.1:{each.port}" for each in self.redises]
         ask(self.redises[0].port, "--cluster", "create", *addresses, "--cluster-yes")
         until(lambda: all("cluster_state:ok" in ask(each.port, "cluster", "info") for each in self.redises))
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
