@@ -30,7 +30,9 @@ LAYERS = {
         "deeds ledger words signatures stories watch"
     ),
     "ports": "stores brokers caches metrics auth ingest urls peers redis_urls",
-    "flows": "publish changes erasing expiry follow rehearse retention trust verify transfer client workers advisor deploy",
+    "flows": (
+        "publish changes erasing expiry follow rehearse retention trust verify transfer client workers advisor deploy"
+    ),
     "roots": "server cli __main__",
 }
 LAYER_OF = {name: layer for layer, names in LAYERS.items() for name in names.split()}
