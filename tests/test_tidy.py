@@ -31,7 +31,8 @@ LAYERS = {
     ),
     "ports": "stores brokers caches metrics auth ingest urls peers redis_urls",
     "flows": (
-        "publish changes erasing expiry follow rehearse retention trust verify transfer client workers advisor deploy"
+        "publish changes erasing expiry follow rehearse retention trust verify transfer client workers advisor "
+        "calibrate deploy"
     ),
     "roots": "server cli __main__",
 }
@@ -48,6 +49,7 @@ DRIVERS = {
     "asyncmy": ("stores.mysql",),
     "redis": ("redis_urls", "caches.redis"),
     "apprise": ("workers.notifying",),
+    "resvg_py": ("advisor.picture",),
     **dict.fromkeys(("typer", "rich", "httpx2"), ("cli",)),
     **dict.fromkeys(
         (
@@ -87,7 +89,9 @@ class Module:
         return str(self.path.relative_to(ROOT))
 
 
-MODULES = [Module(path) for path in sorted((ROOT / "src" / PACKAGE).rglob("*.py"))]
+# What `catalyst deploy` writes is text here, whatever it is where it runs.
+PARTS = ROOT / "src" / PACKAGE / "deploy" / "parts"
+MODULES = [Module(path) for path in sorted((ROOT / "src" / PACKAGE).rglob("*.py")) if PARTS not in path.parents]
 NAMES = {module.name for module in MODULES}
 
 

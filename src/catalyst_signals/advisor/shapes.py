@@ -29,6 +29,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     matrix: str  # What the decision matrix says; the same words as `pick` where we agree.
     missing: tuple[str, ...] = ()
     instead: str = ""
+    decision: str = ""  # Where the matrix contradicts itself: what we say, and why.
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -51,6 +52,7 @@ class Offer(msgspec.Struct, frozen=True, kw_only=True):
     low: float
     high: float | None
     hours: float
+    left_out: tuple[str, ...] = ()  # What is in no total, since nobody has a figure.
 
 
 class Cost(msgspec.Struct, frozen=True, kw_only=True):
@@ -77,7 +79,7 @@ class Check(msgspec.Struct, frozen=True, kw_only=True):
     how: str = ""
 
 
-class Said(msgspec.Struct, frozen=True, kw_only=True):
+class MatrixAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """What a helper of the matrix answers, and what we say."""
 
     answer: str
@@ -91,11 +93,29 @@ class Said(msgspec.Struct, frozen=True, kw_only=True):
 class MatrixSays(msgspec.Struct, frozen=True, kw_only=True):
     """The decision matrix's own answers to the same question."""
 
-    queue: Said
-    deployment: Said
+    queue: MatrixAnswer
+    deployment: MatrixAnswer
     cost: str
     setup_hours: str
     maintenance_hours: str
+
+
+class Usage(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server has to do, as it counted itself. Growth is a day; None is what it cannot know."""
+
+    users: int
+    signals_per_day: float
+    users_growth: float | None = None
+    signals_growth: float | None = None
+    connections: int = 0
+    connections_peak: int = 0
+    delivery_p99_ms: float | None = None
+    store_bytes: int | None = None
+    since: str = ""  # From when on the days were counted.
+    busiest_minute: int | None = None  # Signals in it.
+    disk_free_bytes: int | None = None
+    signals_last_day: float | None = None
+    signals_last_month: float | None = None  # A day, over 30.
 
 
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
@@ -125,6 +145,8 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     scale: Scale
     limits: tuple[Limit, ...]  # The one that is met first, first.
     verdict: str  # One sentence: stay or move, and why.
+    signals_last_day: float | None = None
+    signals_last_month: float | None = None  # A day, over 30.
 
 
 class Ability(msgspec.Struct, frozen=True, kw_only=True):

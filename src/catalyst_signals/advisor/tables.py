@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from functools import cache
 from importlib.resources import files
-from typing import Literal, TypeVar
+from typing import Annotated, Literal, TypeVar
 
 import msgspec
 
 T = TypeVar("T")
+More = Annotated[float, msgspec.Meta(gt=0)]  # Than nothing: one divides by it.
 
 Scale = Literal["mvp", "small", "medium", "large"]
 SCALES: tuple[Scale, ...] = ("mvp", "small", "medium", "large")
@@ -81,7 +82,7 @@ class Option(Strict, frozen=True, kw_only=True):
     best_for: Cell | None = None
     setup_hours: Figure | None = None
     maintenance_hours: Figure | None = None  # A week.
-    cost: dict[Scale, Figure] = {}  # Dollars a month.
+    cost: dict[Scale, Figure] = {}  # Dollars a month, of a platform; what runs on one is a line of its bill.
     note: str = ""
 
 
@@ -94,30 +95,40 @@ class Options(Sourced, frozen=True, kw_only=True):
 class Pick(Strict, frozen=True, kw_only=True):
     """What a scale takes of one component: ids of options, and the matrix's reason in its own words.
 
-    `matrix` is its pick where ours is another, and `decision` then says why.
+    `matrix` and `matrix_runner_up` are its words where ours is another, and `decision` then says why; `why` is ours
+    where the matrix has no table for the component.
     """
 
     pick: str
     why: str
     runner_up: str | None = None
     matrix: str = ""
+    matrix_runner_up: str = ""
     decision: str = ""
 
 
 class Size(Strict, frozen=True, kw_only=True):
-    """One of the four. A boundary belongs to the smaller one, so both ends count."""
+    """One of the four, with the matrix's own boundaries; one that stands in two sizes belongs to the smaller."""
 
     name: Scale
     title: str
     users: tuple[int, int]
-    signals_per_day: tuple[int, int | None]
+    signals_from: int
+    signals_to: int | None = None  # A file has no word for "no end".
     complexity: str
     cost: Figure
     costs: tuple[Figure, ...]  # Every other total the matrix has for it; `says` names the table.
     setup_hours: Figure
     maintenance_hours: Figure
+    when: str  # When to go there, by the bottom line, and by the heading of its checklist.
+    due: str
     stack: dict[Part, Pick]
     lists: dict[str, tuple[str, ...]]  # "Technology stack recommendations", heading by heading.
+
+    @property
+    def signals_per_day(self) -> tuple[int, int | None]:
+        """From and to; none where there is no end."""
+        return self.signals_from, self.signals_to
 
 
 class Sizes(Sourced, frozen=True, kw_only=True):
@@ -154,6 +165,7 @@ class Bill(Strict, frozen=True, kw_only=True):
     hours: float
     lines: tuple[Line, ...] = msgspec.field(name="line")
     matrix: Figure | None = None  # The total that the matrix gives.
+    note: str = ""  # Whether its prices still stand, and by whom.
 
 
 class Bills(Sourced, frozen=True, kw_only=True):
@@ -248,7 +260,7 @@ class Checklists(Sourced, frozen=True, kw_only=True):
 class Measured(Strict, frozen=True, kw_only=True):
     """One thing that a machine did: so many a second, with how it was measured."""
 
-    per_s: float
+    per_s: More
     how: str
 
 
@@ -257,7 +269,7 @@ class Machine(Strict, frozen=True, kw_only=True):
 
     cpu: str
     cores: int
-    memory_gib: float
+    memory_gib: More
     system: str
     python: str
     date: str
@@ -278,8 +290,8 @@ class Capacity(Strict, frozen=True, kw_only=True):
     fanout: Measured
     match: Measured
     store: Measured
-    connection_bytes: int
-    signal_bytes: int
+    connection_bytes: Annotated[int, msgspec.Meta(gt=0)]
+    signal_bytes: Annotated[int, msgspec.Meta(gt=0)]
     broker: Measured | None = None
 
 
