@@ -6,6 +6,7 @@ Owns: the bounds, and one addition a measurement. Knows nothing of what is measu
 from __future__ import annotations
 
 from bisect import bisect_left
+from collections.abc import Mapping
 
 LATENCY_S = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 60.0)
 COMPUTE_S = (1e-6, 2.5e-6, 5e-6, 1e-5, 2.5e-5, 5e-5, 1e-4, 2.5e-4, 5e-4, 1e-3, 5e-3, 0.025)
@@ -38,3 +39,20 @@ class Histogram:
             so_far += count
             found[bound] = so_far
         return found | {SUM: self._sum}
+
+
+def quantile(cumulative: Mapping[str, float], share: float) -> float | None:
+    """The value that this share of the measurements was below at most, as evenly spread within a bucket; None: of none.
+
+    Beyond the last bound it is that bound, since nothing is known of what lies above.
+    """
+    wanted, lower, below = share * cumulative.get(INFINITE, 0.0), 0.0, 0.0
+    if not wanted:
+        return None
+    for bound, count in cumulative.items():
+        if bound in (INFINITE, SUM):
+            break
+        if count >= wanted:
+            return lower + (float(bound) - lower) * (wanted - below) / (count - below)
+        lower, below = float(bound), count
+    return lower

@@ -63,10 +63,10 @@ async def _due(store: Store, channel: Channel, extent: Extent, now_us: int, ago_
     """The newest seq that the channel did not keep any more `ago_us` before now."""
     through = extent.first - 1
     if channel.count is not None:
-        newest = await _last_before(store, extent, now_us - ago_us) if ago_us else extent.newest
-        through = max(through, _nth(extent, _ordinal(extent, newest) - channel.count))
+        newest = await last_before(store, extent, now_us - ago_us) if ago_us else extent.newest
+        through = max(through, nth(extent, ordinal(extent, newest) - channel.count))
     if channel.age_s is not None:
-        through = max(through, await _last_before(store, extent, now_us - ago_us - channel.age_s * SECOND_US))
+        through = max(through, await last_before(store, extent, now_us - ago_us - channel.age_s * SECOND_US))
     return through
 
 
@@ -77,15 +77,18 @@ async def _due_for_s(store: Store, channel: Channel, extent: Extent, now_us: int
         for event in await store.read(channel.name, extent.first - 1, 1):
             since_us.append(event.ts_us + channel.age_s * SECOND_US)
     if channel.count is not None:
-        over = _nth(extent, _ordinal(extent, extent.first - 1) + 1 + channel.count)
+        over = nth(extent, ordinal(extent, extent.first - 1) + 1 + channel.count)
         for event in await store.read(channel.name, over - 1, 1):
             since_us.append(event.ts_us)
     return max(0.0, (now_us - min(since_us)) / SECOND_US)
 
 
-async def _last_before(store: Store, extent: Extent, ts_us: int) -> int:
-    """The newest seq committed before a time, by bisection: `ts` never goes back within a channel."""
-    low, high = extent.first - 1, extent.durable
+async def last_before(store: Store, extent: Extent, ts_us: int, *, above: int = 0) -> int:
+    """The newest seq committed before a time, by bisection: `ts` never goes back within a channel.
+
+    It is looked for above a seq, and that is the answer if there is none.
+    """
+    low, high = max(above, extent.first - 1), extent.durable
     while low < high:
         middle = (low + high + 1) // 2
         events = await store.read(extent.channel, middle - 1, 1)
@@ -96,17 +99,17 @@ async def _last_before(store: Store, extent: Extent, ts_us: int) -> int:
     return low
 
 
-def _ordinal(extent: Extent, seq: int) -> int:
+def ordinal(extent: Extent, seq: int) -> int:
     """How many events the log ever had up to `seq`: seqs but for those that are void."""
     return sum(max(0, min(seq, last) - first + 1) for first, last in _stretches(extent))
 
 
-def _nth(extent: Extent, ordinal: int) -> int:
-    """The seq of the event that has so many up to it; 0 for none."""
+def nth(extent: Extent, number: int) -> int:
+    """The seq of the event that has so many up to it, itself included; 0 for none."""
     for first, last in _stretches(extent):
-        if ordinal <= last - first + 1:
-            return first + ordinal - 1 if ordinal > 0 else 0
-        ordinal -= last - first + 1
+        if number <= last - first + 1:
+            return first + number - 1 if number > 0 else 0
+        number -= last - first + 1
     return 0
 
 

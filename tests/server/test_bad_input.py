@@ -9,6 +9,7 @@ import asyncio
 import json
 import socket
 import struct
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -249,6 +250,25 @@ async def test_a_slow_head_is_cut_off(server: RunningServer) -> None:
                 + own.admin_key.encode() + b"\r\nContent-Length: 100\r\n\r\n{"
             )  # fmt: skip
             assert b"took longer" in _everything(raw)
+
+
+@pytest.mark.slow
+def test_an_idle_connection_is_kept_as_long_as_it_is_said(tmp_path: Path) -> None:
+    """A load balancer that keeps it longer sends a webhook into a connection that was just closed, and it is lost."""
+    for keep_alive_s, kept in ((1, False), (10, True)):
+        folder = tmp_path / str(keep_alive_s)
+        folder.mkdir()
+        with RunningServer(folder, keep_alive_s=keep_alive_s) as own:
+            with socket.create_connection(("127.0.0.1", own.port), 15) as raw:
+                raw.sendall(b"GET /healthz HTTP/1.1\r\nHost: x\r\n\r\n")
+                answer = b""
+                while not answer.endswith(b"}"):
+                    answer += raw.recv(10_000)
+                raw.settimeout(6)  # More than the 5 s that it is without the setting.
+                try:
+                    assert not raw.recv(10_000) and not kept
+                except TimeoutError:
+                    assert kept
 
 
 def test_nothing_above_left_a_traceback_or_a_key_in_the_log(server: RunningServer) -> None:

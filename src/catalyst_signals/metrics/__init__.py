@@ -62,6 +62,8 @@ _DECLARED = (
            "Delivering", "reason"),
     Metric("catalyst_connections", "gauge", "WebSockets that are open.", "Delivering"),
     Metric("catalyst_streams", "gauge", "Server-sent event streams that are open.", "Delivering"),
+    Metric("catalyst_connections_peak", "gauge",
+           "The most WebSockets and streams that were open at once within a day.", "Delivering"),
     Metric("catalyst_store_reads", "counter", "Pages read from the store; all who ask for one meanwhile share it.",
            "Delivering"),
     Metric("catalyst_longest_turn_seconds", "gauge",
@@ -105,6 +107,8 @@ _DECLARED = (
            "For how long the store's read replica has lacked something of the log.", "Parts", of_all="max"),
     Metric("catalyst_durability", "gauge", "1 for the level at which signals are acknowledged now.", "Parts", "level"),
     Metric("catalyst_disk_free_ratio", "gauge", "What is free of the disk that a log in a file is on.", "Parts"),
+    Metric("catalyst_disk_free_bytes", "gauge", "The same in bytes.", "Parts", of_all="max"),
+    Metric("catalyst_store_bytes", "gauge", "How large a log in a file is.", "Parts", of_all="max"),
     Metric("catalyst_ring_bytes", "gauge", "Memory that recent events of all channels take.", "This process"),
 )  # fmt: skip
 

@@ -24,7 +24,7 @@ import uvicorn
 from fastapi import FastAPI
 
 from catalyst_signals.auth import SCOPES, SERVER_CHANNELS
-from catalyst_signals.auth.api_keys import ApiKeys, new_key
+from catalyst_signals.auth.api_keys import ApiKeys, hash_secret, new_key, take_apart
 from catalyst_signals.caches import CACHES, Cache
 from catalyst_signals.errors import CatalystError, Conflict, Misconfigured
 from catalyst_signals.events import Batch, Frame, iso, now_us
@@ -36,6 +36,7 @@ from catalyst_signals.projections import BUILT_IN, Key, Snapshot, SystemState, f
 from catalyst_signals.publish import Appends, Publisher
 from catalyst_signals.server import (
     admin,
+    advising,
     api,
     deeds,
     describing,
@@ -89,7 +90,7 @@ SWITCH_S = 0.001  # Python's 5 ms is what each step of a commit would wait for w
 # Routes are tried in order: those that are asked most often come first.
 ROUTERS = (
     inbox, api, filters, deeds, versions, erasing, admin, sources, targets, halts, heartbeats, transferring, sse,
-    status, showing,
+    status, advising, showing,
 )  # fmt: skip
 GOODBYE_S = 1.0  # Between `goaway` and the close: time for a client to leave by itself.
 
@@ -231,10 +232,17 @@ async def _system_state(store: Store, hub: Hub) -> SystemState:
 
 
 async def _bootstrap(node: Node) -> str | None:
-    """The admin key of a log that has none yet. Of several first processes one wins, by the draft's id."""
+    """The admin key of a log that has none yet, if it was made here. Of several first processes one wins, by the id."""
+    given = take_apart(node.settings.admin_key.get_secret_value())
     if node.state.users:
+        if given is not None:
+            log.info("the setting admin_key is not used: this log has users already")
         return None
-    id, key, secret_hash = new_key(node.settings.key_env)
+    key: str | None = None
+    if given is not None:
+        id, secret_hash = given[0], hash_secret(given[1])
+    else:
+        id, key, secret_hash = new_key(node.settings.key_env)
     first = Key(id, "admin", SCOPES, ("*",), secret_hash, iso(now_us()))
     draft = system_draft("key.created", msgspec.to_builtins(first), id="bootstrap")
     try:
@@ -379,7 +387,8 @@ def _uvicorn(node: Node) -> uvicorn.Config:
         door(build_app(node)), http=http, ws=socket, workers=1, loop="none", lifespan="off",
         ws_max_size=settings.message_bytes, ws_ping_interval=None, ws_per_message_deflate=False,
         access_log=False, log_config=None, log_level="warning", proxy_headers=False, server_header=False,
-        timeout_graceful_shutdown=max(1, int(settings.drain_s / 3)), backlog=4096,
+        timeout_graceful_shutdown=max(1, int(settings.drain_s / 3)), timeout_keep_alive=settings.keep_alive_s,
+        backlog=4096,
     )  # fmt: skip
 
 

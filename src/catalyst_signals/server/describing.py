@@ -73,14 +73,16 @@ def operations_of(document: Schema) -> Iterator[tuple[str, str, Schema]]:
 
 
 class _References:
-    """The components of a document, collected as they are referred to."""
+    """The components of a document, collected as they are referred to; no two have one name."""
 
     def __init__(self) -> None:
         self.schemas: dict[str, Schema] = {}
 
     def __call__(self, shape: Any) -> Schema:
         (schema,), components = msgspec.json.schema_components([shape], ref_template="#/components/schemas/{name}")
-        self.schemas |= {name: each for name, each in components.items() if name not in self.schemas}
+        for name, each in components.items():
+            if self.schemas.setdefault(name, each) != each:
+                raise ValueError(f"two shapes of the document are called {name}: give one another name")
         return schema
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 from catalyst_signals.errors import CatalystError, StoreCorrupt
 from catalyst_signals.events import now_us
@@ -30,6 +31,7 @@ async def tick_for_ever(node: Node) -> None:
     """Visit every connection that is due about once a second, a tenth of them at a time, so that no turn is long."""
     while True:
         everybody = node.every_connection()
+        node.peak.note(len(everybody) + node.streams, time.monotonic())
         for part in range(10):
             await asyncio.sleep(0.1)
             now_s = asyncio.get_running_loop().time()

@@ -35,7 +35,8 @@ def numbers(node: Node) -> Numbers:
         "catalyst_drafts_queued": publisher.queued, "catalyst_publisher_clock_skew_seconds": node.skews.worst_s,
         "catalyst_halts": len(node.state.halts), "catalyst_sources_silent": node.silences.silent,
         "catalyst_deliveries": hub.deliveries, "catalyst_connections": len(node.every_connection()),
-        "catalyst_streams": node.streams, "catalyst_store_reads": hub.pager.store_reads,
+        "catalyst_streams": node.streams, "catalyst_connections_peak": node.peak.highest(time.monotonic()),
+        "catalyst_store_reads": hub.pager.store_reads,
         "catalyst_acks": node.receipts.acks, "catalyst_receipts_waiting": node.receipts.waiting,
         "catalyst_longest_turn_seconds": hub.longest_turn_s,
         "catalyst_untrusted_channels": len(node.follower.reader.faults), "catalyst_ring_bytes": hub.ring_bytes,
@@ -116,21 +117,38 @@ def _of_parts(node: Node) -> Numbers:
         found["catalyst_store_lock_held_seconds"] = {"": max(held_s)}
     if (lag_s := getattr(node.store, "replica_lag_s", None)) is not None:
         found["catalyst_store_replica_lag_seconds"] = {"": lag_s}
-    if (free := _disk_free(getattr(node.store, "url", node.settings.store_url))) is not None:
-        found["catalyst_disk_free_ratio"] = {"": free}
+    store_url = getattr(node.store, "url", node.settings.store_url)
+    if (disk := _disk_of(store_url)) is not None:
+        free = disk.f_bavail * disk.f_frsize  # As whoever is not root can use it.
+        found["catalyst_disk_free_ratio"] = {"": free / (disk.f_blocks * disk.f_frsize)}
+        found["catalyst_disk_free_bytes"] = {"": free}
+    if (size := _store_bytes(store_url)) is not None:
+        found["catalyst_store_bytes"] = {"": size}
     durability = getattr(node.store, "durability", "")
     if durability in LEVELS:
         found["catalyst_durability"] = {level: float(level == durability) for level in LEVELS}
     return found
 
 
-def _disk_free(store_url: str) -> float | None:
-    """Of the disk of a log in a file, as whoever is not root can use it."""
-    url = urlsplit(store_url)
-    if url.scheme != "sqlite":
-        return None
+def _disk_of(store_url: str) -> os.statvfs_result | None:
+    """The disk of a log in a file."""
+    file = _file_of(store_url)
     try:
-        disk = os.statvfs(Path(unquote(url.path.removeprefix("/"))).parent)
+        disk = os.statvfs(file.parent) if file is not None else None
     except (OSError, AttributeError):  # Moved away, or a system without it.
         return None
-    return disk.f_bavail / disk.f_blocks if disk.f_blocks else None
+    return disk if disk is not None and disk.f_blocks else None
+
+
+def _store_bytes(store_url: str) -> int | None:
+    """Of a log in a file; what is in the write-ahead log beside it is soon in the file."""
+    file = _file_of(store_url)
+    try:
+        return file.stat().st_size if file is not None else None
+    except OSError:
+        return None
+
+
+def _file_of(store_url: str) -> Path | None:
+    url = urlsplit(store_url)
+    return Path(unquote(url.path.removeprefix("/"))) if url.scheme == "sqlite" else None

@@ -39,9 +39,11 @@ from catalyst_signals.retention import Swept
 from catalyst_signals.server.guarding import Breakers
 from catalyst_signals.server.limits import Limits
 from catalyst_signals.server.newcomers import Newcomers
+from catalyst_signals.server.peaks import Peak
 from catalyst_signals.server.receipts import EVERY_S, Receipts
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.server.silences import Silences
+from catalyst_signals.server.traffic import Tally
 from catalyst_signals.server.transfers import Transfers
 from catalyst_signals.session import Standing, resume
 from catalyst_signals.signals import check_not_expired
@@ -78,6 +80,8 @@ class Node:
     connections: dict[str, set[Connection]] = field(default_factory=dict)  # By key id; "" has not authenticated yet.
     turned_off: set[str] = field(default_factory=set)  # Keys that were revoked here, whether or not the log has it yet.
     streams: int = 0
+    scraped_s: float | None = None  # When /metrics was read last.
+    peak: Peak = field(default_factory=Peak)  # Of WebSockets and streams together, looked at once a second.
     swept: dict[str, Swept] = field(default_factory=dict)  # How retention found each channel.
     skews: Skews = field(default_factory=Skews)
     stories: Stories = field(default_factory=Stories)
@@ -99,6 +103,7 @@ class Node:
         self.rehearsals = Rehearsals(self.store, self.follower.reader, self.cache)
         self.transfers = Transfers(self.store, self.siblings)
         self.silences = Silences(self.store, self.publisher, self.state)
+        self.tally = Tally(self.store, self.state)
         self.state.watch(self._key_changed)
         self.state.watch_filters(self._filter_changed)
 

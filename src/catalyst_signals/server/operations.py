@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import msgspec
 
+from catalyst_signals.advisor import Advice
 from catalyst_signals.deeds import DONE
 from catalyst_signals.events import CHANNEL_NAME
 from catalyst_signals.ingest import ADAPTERS
@@ -18,6 +19,7 @@ from catalyst_signals.projections import FILTER_NAME
 from catalyst_signals.publish import DRAFTS_MAX
 from catalyst_signals.server import (
     admin,
+    advising,
     answers,
     api,
     filters,
@@ -176,6 +178,8 @@ OPERATIONS = {
         {202: answers.Moving}, "admin", transferring.TransferBody,
         example={"from": "sqlite:///catalyst.db", "to": "postgresql://catalyst@db.example/catalyst"},
     ),
+    "GET /v1/advice": Operation({200: Advice}, "admin"),
+    "GET /v1/advice.svg": Operation({200: {advising.SVG: TEXT}}, "admin"),
     "GET /v1/channels/{channel}/stream": Operation(
         {200: {"text/event-stream": TEXT}}, also=(409, 410), headers=("Last-Event-ID",)
     ),
@@ -191,6 +195,7 @@ PLACES: dict[str, Schema] = {
     "after": {"type": "integer", "minimum": 0}, "limit": {"type": "integer", "minimum": 1, "maximum": api.HISTORY_MAX},
     "max_age_s": {"type": "integer", "minimum": 1}, "version": {"type": "integer", "minimum": 1},
     "stale": {"enum": ["hold", "send"]},
+    **{name: msgspec.json.schema(kind) for name, (kind, _) in advising.ASKED.items()},
 }  # fmt: skip
 HEADERS: dict[str, str] = {
     "Idempotency-Key": "The id of a signal that has none itself.",

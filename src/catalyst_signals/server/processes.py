@@ -212,7 +212,9 @@ class Parent:
         self._children[number] = child
         told = settings_of(self._settings, number, self._port, self._path)
         place = Place(number, self._count, self._path)
-        order = {"settings": told.model_dump(mode="json"), "place": msgspec.to_builtins(place)}
+        # Of a secret a dump has stars only; a child reads that itself, where we did.
+        shown = told.model_dump(mode="json", exclude={"admin_key"})
+        order = {"settings": shown, "place": msgspec.to_builtins(place)}
         assert child.stdin is not None
         child.stdin.write(json.dumps(order).encode() + b"\n")
         with suppress(ConnectionError):

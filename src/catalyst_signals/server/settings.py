@@ -9,7 +9,7 @@ import platform
 from ipaddress import ip_network
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, SecretStr
 from pydantic_settings import (
     BaseSettings,
     NoDecode,
@@ -17,6 +17,8 @@ from pydantic_settings import (
     SettingsConfigDict,
     TomlConfigSettingsSource,
 )
+
+from catalyst_signals.auth.api_keys import take_apart
 
 
 def split_commas(value: object) -> object:
@@ -27,7 +29,9 @@ def split_commas(value: object) -> object:
 class Settings(BaseSettings):
     """What `catalyst serve` can be told. An unknown name in `catalyst.toml` is an error."""
 
-    model_config = SettingsConfigDict(env_prefix="CATALYST_", toml_file="catalyst.toml", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CATALYST_", toml_file="catalyst.toml", extra="forbid", frozen=True, hide_input_in_errors=True
+    )
 
     host: str = Field("127.0.0.1", description="Address to listen on; 0.0.0.0 for every one of this machine.")
     port: int = Field(8080, ge=0, le=65535, description="Port to listen on; 0 takes a free one and prints it.")
@@ -49,6 +53,9 @@ class Settings(BaseSettings):
         "live",
         pattern="^[a-z0-9]{1,12}$",
         description="The word in the keys made here: `cat_live_...`, so that a test key shows.",
+    )
+    admin_key: SecretStr = Field(
+        SecretStr(""), description="The first admin key of an empty log, made before; then none is made and printed."
     )
     public_url: str = Field(
         "", description="How the world reaches this server, as `https://host`; for the URLs of webhooks."
@@ -94,6 +101,12 @@ class Settings(BaseSettings):
     )
     head_s: float = Field(10, gt=0, description="How long a client may take to send its request head.")
     body_s: float = Field(30, gt=0, description="How long a client may take to send its request body.")
+    keep_alive_s: int = Field(
+        5,
+        ge=1,
+        le=3600,
+        description="How long a connection is kept for a next request; longer than a load balancer does.",
+    )
     auth_s: float = Field(5, gt=0, description="How long a WebSocket may stay without a key.")
     silent_s: float = Field(
         40, gt=0, description="A WebSocket that takes messages but was not heard for this long is dead."
@@ -162,3 +175,6 @@ class Settings(BaseSettings):
             raise ValueError("message_bytes may not be larger than body_bytes")
         for each in (*self.trusted_proxies, *self.targets_allow):
             ip_network(each, strict=False)  # Says what is wrong with it.
+        given = self.admin_key.get_secret_value()
+        if given and take_apart(given) is None:
+            raise ValueError("admin_key is no whole API key: copy it again, from `cat_` to its end")

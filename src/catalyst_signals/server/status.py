@@ -6,6 +6,7 @@ words, only totals.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -68,6 +69,7 @@ async def metrics(request: Request) -> Response:
     """
     node = node_of(request)
     principal = _asks(request)
+    node.scraped_s = time.monotonic()
     of_each = {"": numbers(node)} if node.siblings is None else node.siblings.numbers()
     if node.siblings is None:
         node.hub.longest_turn_s = 0.0
