@@ -127,6 +127,7 @@ def test_a_url_says_where_the_primary_and_the_replica_are() -> None:
     assert plain.replica is not None
     assert {"host=one", "port=5433", "sslmode=require"} <= set(plain.primary.split())
     assert {"host=two", "user=me", "dbname=db", "sslmode=require"} <= set(plain.replica.split())
+    assert {"dbname=db", "host=/run/postgresql"} <= set(parse("postgresql:///db?host=/run/postgresql").primary.split())
     several = parse("postgresql://me@one:1,two:2/db?replica=postgresql%3A%2F%2Fyou%40three%2Felse")
     assert several.replica is not None
     assert "target_session_attrs=read-write" in several.primary

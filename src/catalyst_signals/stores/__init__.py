@@ -59,6 +59,12 @@ ARRIVALS = {
 MIGRATIONS = {"postgresql": "catalyst_signals.stores.postgres.migrating:PostgresMigrations"}
 """Scheme of `store_url` -> how its tables are migrated; the others have nothing that waits for older releases to go."""
 
+SCRATCHES = {
+    "postgresql": "catalyst_signals.stores.postgres.scratch:PostgresScratch",
+    "sqlite": "catalyst_signals.stores.sqlite.scratch:SqliteScratch",
+}
+"""Scheme of `store_url` -> a throw-away log at the same place."""
+
 FENCE_US = 5_000_000  # How long a fence holds without a word from who is moving the log: it may have been killed.
 
 PAGE_BYTES_MAX = 1 << 20  # One page of a read: 1 MiB holds about 3,000 usual signals.
@@ -72,6 +78,17 @@ class Migrated:
     version: int
     applied: list[str]
     waiting: list[str]
+
+
+class Scratch(Protocol):
+    """An empty place for a log beside the one of a URL, which is not touched; gone when it is left. Enter it."""
+
+    @property
+    def url(self) -> str:
+        """The `store_url` of it; may hold a password."""
+
+    async def size_bytes(self) -> int:
+        """What it takes on the disk now, once a store was opened there."""
 
 
 class Store(Protocol):

@@ -55,8 +55,9 @@ def parse(url: str) -> Address:
     replica = query.pop("replica", None)
     if "," in parts.netloc or "," in query.get("host", ""):
         query.setdefault("target_session_attrs", "read-write")
-    shown = without_password(parts._replace(query="").geturl())
-    primary = _conninfo(parts._replace(query="").geturl(), shown, **query)
+    bare = url.partition("?")[0]  # As it was written: `postgresql:///database` is one without a host.
+    shown = without_password(bare)
+    primary = _conninfo(bare, shown, **query)
     return Address(primary, _replica(replica, primary, shown), required, shown)
 
 
