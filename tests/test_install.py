@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-INSTALLED_BYTES_MAX = 3_500_000  # Without bytecode, which depends on the Python that runs it; 1.8 MB of it is ours.
+INSTALLED_BYTES_MAX = 4_000_000  # Without bytecode, which depends on the Python that runs it; 2.4 MB of it is ours.
 
 pytestmark = pytest.mark.slow
 
@@ -66,6 +66,17 @@ def test_it_has_two_dependencies_and_is_small(light: Path) -> None:
     ours = [path for name in found for pattern in (name, f"{name}-*") for path in packages.glob(f"{pattern}/**/*")]
     size = sum(path.stat().st_size for path in ours if path.is_file() and path.suffix != ".pyc")
     assert size < INSTALLED_BYTES_MAX, f"{size:,} bytes of {INSTALLED_BYTES_MAX:,}"
+
+
+def test_every_file_that_deploy_writes_is_in_it(light: Path) -> None:
+    """Also those whose names begin with a dot: a set without one is not noticed before it is used."""
+    (installed,) = light.glob("lib/python*/site-packages/catalyst_signals/deploy")
+    ours = ROOT / "src" / "catalyst_signals" / "deploy"
+    wanted = {path.relative_to(ours) for path in ours.rglob("*") if path.is_file() and path.suffix != ".pyc"}
+    assert len(wanted) > 50
+    assert wanted == {
+        path.relative_to(installed) for path in installed.rglob("*") if path.is_file() and path.suffix != ".pyc"
+    }
 
 
 def test_it_is_the_client_library_with_its_types(light: Path, tmp_path: Path) -> None:

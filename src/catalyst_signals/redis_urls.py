@@ -33,7 +33,7 @@ from catalyst_signals.errors import Misconfigured
 from catalyst_signals.urls import split, without_password
 
 TIMEOUT_MS = 250
-PARAMETERS = frozenset(("timeout_ms", "prefix", "tls", "ca"))
+PARAMETERS = frozenset(("timeout_ms", "prefix", "tls", "ca", "verify"))
 OF_SENTINELS = frozenset(("sentinel_username", "sentinel_password"))  # As redis-py calls them, with whose they are.
 OF_CACHES = "redis://host:6379/0, redis+sentinel://host:26379,host/name, redis+cluster://host:6379,host"
 OF_HINTS = "redis+pubsub://host:6379/0, redis+pubsub+sentinel://host:26379,host/name"
@@ -121,6 +121,11 @@ def _user(text: str) -> dict[str, Any]:
 
 
 def _tls(query: dict[str, str]) -> dict[str, Any]:
+    verify = query.get("verify", "yes")
+    if verify not in ("yes", "no"):
+        raise ValueError("verify is yes or no")
+    if verify == "no":  # Heroku's certificates are signed by nobody that one could know.
+        return {"ssl": True, "ssl_cert_reqs": "none", "ssl_check_hostname": False}
     return {"ssl": True, "ssl_ca_certs": query.get("ca")}
 
 

@@ -284,7 +284,9 @@ async def test_over_tls_with_a_password_and_no_more_rights_than_are_needed(
                 first.cancel()
                 await asyncio.wait([first])
         assert not caplog.text
-        for wrong in (url, f"{url.replace('hush', 'wrong')}?ca={tls.chain}"):
+        async with open_cache(f"{url}?verify=no") as cache:
+            assert await cache.get_many(["b"]) == {}
+        for wrong in (url, f"{url}?verify=yes", f"{url.replace('hush', 'wrong')}?verify=no"):
             async with open_cache(wrong) as cache:
                 await refusal(lambda cache=cache: cache.get("a"), within_s=3 * 0.25)  # type: ignore[misc]
         assert "the cache is away" in caplog.text and "hush" not in caplog.text and "wrong" not in caplog.text
@@ -294,7 +296,7 @@ async def test_over_tls_with_a_password_and_no_more_rights_than_are_needed(
     "url",
     [
         "redis://", "redis://a,b", "redis://a/x", "redis://a/0/1", "redis://a:port", "redis://a?timeout_ms=0",
-        "redis://a?colour=red", "redis+sentinel://a", "redis+cluster://a/0", "memcached://", "memcached://a:port",
+        "redis://a?colour=red", "rediss://a?verify=maybe", "redis+sentinel://a", "redis+cluster://a/0", "memcached://", "memcached://a:port",
         "memcached://a/0", "memcached://a?timeout_ms=x", "memory:?a=b", "tape://a", "redis://a?sentinel_password=hush",
         "redis+sentinel://a?sentinel_password=hush", "redis+sentinel://a/m?sentinel_pasword=hush",
     ],

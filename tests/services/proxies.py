@@ -86,6 +86,7 @@ class Nginx(Proxy):
             r"listen 443 ssl": f"listen 127.0.0.1:{self.port} ssl",
             r"/etc/nginx/tls/catalyst\.crt": str(tls.chain),
             r"/etc/nginx/tls/catalyst\.key": str(tls.key),
+            r"/etc/nginx/waf/": f"{path}/waf/",
         }))  # fmt: skip
         servers = "".join(f"    server 127.0.0.1:{port} max_fails=0;\n" for port in nodes)
         self.folder.write("nodes.conf", changed((DEPLOY / "nginx" / "catalyst-nodes.conf").read_text(), {
@@ -124,7 +125,9 @@ class Haproxy(Proxy):
             r"bind :80$": f"bind 127.0.0.1:{self.plain}",
             r"127\.0\.0\.1:8404": f"127.0.0.1:{self.numbers}",
             r"/etc/haproxy/tls/catalyst\.pem": str(tls.both),
-            r"(?:^    server .*\n)+": "".join(f"    server n{at} 127.0.0.1:{port}\n" for at, port in enumerate(nodes)),
+            r"(?:^    server (?:one|two) .*\n)+": "".join(
+                f"    server n{at} 127.0.0.1:{port}\n" for at, port in enumerate(nodes)
+            ),
         }
         if os.getuid() != 0:
             changes |= {r"^ +user haproxy\n": "", r"^ +group haproxy\n": ""}

@@ -30,7 +30,8 @@ ASKED = {"$__rate_interval": "1m", "$instance": ".*"}  # What Grafana puts in.
 WITHIN_S = 30
 
 NOT_OF_A_FILE = {"Store lock held", "Store replica lag"}  # Of a log in PostgreSQL; the second of one with a replica.
-NOT_OF_A_DATABASE = {"Disk free ratio", "Store replica lag"}  # The first is known where the file is.
+# Known where the file is, but for the last.
+NOT_OF_A_DATABASE = {"Disk free bytes", "Disk free ratio", "Store bytes", "Store replica lag"}
 
 
 def targets() -> Iterator[tuple[str, str, str]]:

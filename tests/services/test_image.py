@@ -5,15 +5,16 @@ from __future__ import annotations
 import json
 import os
 import pwd
-import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
+from tests.deployed import ROOT, written
 from tests.services.child import Child, Folder, free_ports
-from tests.test_deploy import ROOT, instructions
+from tests.test_deploy_image import instructions
 
 BUILD_S = 120.0
 
@@ -51,19 +52,40 @@ def test_the_steps_of_the_image_make_a_server_that_runs_as_nobody(tmp_path: Path
 
 
 def build(root: Path) -> None:
-    """The first stage: what is copied, copied; `uv sync` as it is written, into the folder."""
-    for name in ("pyproject.toml", "uv.lock", "README.md", "src"):
-        subprocess.run(["cp", "-r", ROOT / name, root], check=True)
-    (sync,) = [rest for word, rest in instructions() if word == "RUN" and rest.startswith("uv sync")]
-    words = [word for word in shlex.split(sync) if word != "--no-cache"]  # Or the index is asked each time.
-    uv = ROOT / ".tools" / "bin" / "uv"
+    """The first stage, from the set and a source package beside its Dockerfile: its `uv` steps as they are written."""
+    context = written("compose", "small", root / "set") / "docker"
+    uv("build", "--quiet", "--sdist", "--out-dir", str(context), str(ROOT), cwd=ROOT)
+    (copied,) = [rest.split()[:-1] for word, rest in instructions() if word == "COPY" and "--from" not in rest]
+    (root / "build").mkdir()
+    for path in (path for pattern in copied for path in context.glob(pattern)):
+        shutil.copy(path, root / "build")
+    steps = [rest for word, rest in instructions() if (word == "RUN" and "uv pip install" in rest) or "uv venv" in rest]
+    assert len(steps) == 2
+    for step in steps:
+        step = step.replace("/opt/catalyst", str(root / "opt" / "catalyst")).replace("--no-cache", "")
+        step = step.replace("uv venv", f"uv venv --python {readable_python()}")
+        sh(step, cwd=root / "build")
+    found = list((root / "opt" / "catalyst").glob("lib/python3*/site-packages/catalyst_signals-*.dist-info"))
+    assert len(found) == 1
+
+
+def sh(step: str, cwd: Path) -> None:
+    """A RUN of the Dockerfile."""
+    path = f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"
+    _run(["/bin/sh", "-c", step], cwd, PATH=path, UV_LINK_MODE="copy")
+
+
+def uv(*words: str, cwd: Path) -> None:
+    """A command of the installer that `make test` brings."""
+    _run([str(ROOT / ".tools" / "bin" / "uv"), *words], cwd)
+
+
+def _run(words: list[str], cwd: Path, **more: str) -> None:
     environment = {name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONPATH")}
-    environment |= {"UV_PROJECT_ENVIRONMENT": str(root / "opt" / "catalyst"), "UV_LINK_MODE": "copy"}
     done = subprocess.run(
-        [uv, *words[1:], "--python", readable_python()], cwd=root, env=environment, capture_output=True, text=True,
-        timeout=BUILD_S, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
+        words, cwd=cwd, env=environment | more, capture_output=True, text=True, timeout=BUILD_S, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
 
 
 def readable_python() -> str:

@@ -129,7 +129,7 @@ def test_an_unreachable_server_exits_5_and_says_how_to_start_one(capfd: pytest.C
 
 
 @pytest.mark.parametrize(
-    ("command", "extra"), [("listen", "cli"), ("verify", "cli"), ("serve", "server"), ("demo", "server")]
+    ("command", "extra"), [("listen", "cli"), ("verify", "cli"), ("serve", "server"), ("bench", "server")]
 )
 def test_a_missing_extra_exits_3_with_the_line_that_installs_it(
     command: str, extra: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
@@ -168,8 +168,8 @@ def test_every_command_has_help_with_an_example_and_speaks_json() -> None:
     """`--help` is the page people read."""
     found = dict(every_command(get_command(cli.app)))
     assert " ".join(sorted({path[0] for path in found})) == (
-        "backup cancel channels deliveries demo erase export filters halt halts history import ingest keys listen "
-        "migrate publish restore resume serve status targets transfer update users verify"
+        "advise backup bench cancel channels deliveries demo deploy erase export filters halt halts history import "
+        "ingest keys listen migrate publish restore resume serve status targets transfer update users verify"
     )
     for path, command in found.items():
         assert command.help and f"catalyst {' '.join(path)}" in command.epilog, path

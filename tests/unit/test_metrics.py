@@ -236,7 +236,7 @@ def used(text: str) -> set[str]:
 
 
 def test_the_dashboard_is_what_the_metrics_make_it() -> None:
-    """`python -m catalyst_signals.metrics.grafana > deploy/grafana/catalyst.json` after a metric was added."""
+    """After a metric was added it is made anew: AGENTS.md says how."""
     assert json.loads((ROOT / "deploy" / "grafana" / "catalyst.json").read_text()) == dashboard()
 
 

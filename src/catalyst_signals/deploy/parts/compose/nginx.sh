@@ -1,0 +1,12 @@
+#!/bin/sh
+# nginx, which takes a new certificate within a minute. Without a new one nothing is reloaded: WebSockets stay with the
+# workers of before, so each reload would leave some behind.
+set -eu
+seen=${SEEN:-/tmp/certificate}
+touch "$seen"
+while sleep "${LOOK_S:-60}"; do
+    [ -n "$(find /etc/nginx/tls/catalyst.crt -newer "$seen")" ] || continue
+    touch "$seen"
+    nginx -s reload
+done &
+exec nginx -g 'daemon off;'

@@ -1,0 +1,354 @@
+"""`catalyst advise` as somebody types it: flags, the questions on a terminal, a running server, pictures.
+
+Covers catalyst_signals.cli.advise, catalyst_signals.cli.advice and catalyst_signals.cli.wizard.
+"""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib.resources import files
+from pathlib import Path
+from threading import Thread, Timer
+from xml.etree import ElementTree
+
+import msgspec
+import pytest
+
+from catalyst_signals import advisor
+from catalyst_signals.advisor import Load, advise
+from catalyst_signals.advisor.shapes import Advice
+from catalyst_signals.advisor.sizing import title_of
+from catalyst_signals.cli import run
+from catalyst_signals.cli.advice import say_advice
+from tests.running import RunningServer
+
+pytestmark = pytest.mark.slow
+
+CATALYST = [sys.executable, "-m", "catalyst_signals", "advise"]
+SMALL = ["--users", "15", "--signals", "200", "--budget", "50", "--devops-hours", "4"]
+TIMEOUT_S = 30
+
+
+@pytest.fixture(autouse=True)
+def _nothing_set(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting and no capacity.toml of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("CATALYST_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "110")
+    monkeypatch.chdir(tmp_path)
+
+
+def advised(capfd: pytest.CaptureFixture[str], *args: str) -> Advice:
+    """What `--json` says."""
+    capfd.readouterr()
+    assert run(["advise", *args, "--json"]) == 0
+    return msgspec.json.decode(capfd.readouterr().out, type=Advice)
+
+
+# --- Flags -------------------------------------------------------------------------------------------------------
+
+
+def test_as_json_it_is_the_advice_of_the_library(capfd: pytest.CaptureFixture[str]) -> None:
+    """A script reads the same as a program that imports it."""
+    assert advised(capfd, *SMALL) == advise(Load(users=15, signals=200, budget=50, devops_hours=4))
+
+
+@pytest.mark.parametrize("columns", [80, 110])
+@pytest.mark.parametrize("users", [3, 15, 60, 500, 5000])
+def test_the_screen_says_all_of_it_and_fits(
+    users: int, columns: int, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Who looks at it reads size, price, parts, settings, what is missing; and copies what is to copy."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    flags = ["--users", str(users), "--signals", "40", "--budget", "100"]
+    assert run(["advise", *flags]) == 0
+    lines = plain(capfd.readouterr().out).splitlines()
+    advice = advised(capfd, *flags)
+    assert lines[0].startswith(f"{title_of(advice.scale)}: for up to")
+    said = " ".join(" ".join(lines).split())
+    for chosen in advice.stack.values():
+        assert set(chosen.pick.split()) <= set(said.split()), chosen
+    for name, value in advice.settings.items():
+        assert any(line.startswith(f"{name}=") and line.rstrip("'\"").endswith(value) for line in lines), name
+    assert all(check.item.split()[0] in said for check in advice.checklist)
+    long = [line for line in lines if len(line.rstrip()) > columns and not line.startswith(("CATALYST_", "catalyst "))]
+    assert not long
+    assert len(lines) <= 125
+
+
+def test_what_a_table_or_a_server_says_cannot_paint(capfd: pytest.CaptureFixture[str]) -> None:
+    """`[postgresql]` is the name of an extra, and no colour."""
+    capfd.readouterr()
+    note = "pip install 'catalyst-signals[red]' :smile:"
+    say_advice(msgspec.structs.replace(advise(Load(users=3)), notes=(f"{note}\x1b[2J",)))
+    said = capfd.readouterr().out
+    assert note in said and "\x1b" not in said
+
+
+def plain(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)
+
+
+def test_settings_of_this_shell_tick_the_checklist(
+    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Offline it knows what is set, and nothing else."""
+    assert not ticked(advised(capfd, *SMALL))["PostgreSQL database"]
+    monkeypatch.setenv("CATALYST_STORE_URL", "postgresql://catalyst@db/catalyst")
+    assert ticked(advised(capfd, *SMALL))["PostgreSQL database"]
+
+
+def ticked(advice: Advice) -> dict[str, bool]:
+    return {check.item: check.on for check in advice.checklist}
+
+
+@pytest.mark.parametrize(
+    ("flags", "code", "says"),
+    [
+        ([], 2, "--users"),
+        (["--budget", "50"], 2, "--users"),
+        (["--users", "-1"], 2, "--users"),
+        (["--users", "ten"], 2, "--users"),
+        ([*SMALL, "--budget", "nan"], 2, "--budget"),
+        ([*SMALL, "--picture", "costs.gif"], 2, "FILE.svg"),
+        ([*SMALL, "--picture", "nowhere/costs.svg"], 2, "cannot be written"),
+        ([*SMALL, "--capacity", "nowhere.toml"], 2, "nowhere.toml"),
+        ([*SMALL, "--capacity", "."], 2, "."),
+        (["--from-server", "http://127.0.0.1:1", "--key", "cat_x"], 5, "catalyst serve"),
+        (["--from-server", "http://127.0.0.1:1"], 2, "a key is needed"),
+        (["--from-server", "http://127.0.0.1:1", "--key", "cat_x", "--capacity", "x.toml"], 2, "--capacity"),
+    ],
+)
+def test_what_cannot_be_is_a_sentence(flags: list[str], code: int, says: str) -> None:
+    """On standard error, with the flag's name or the next step."""
+    done = subprocess.run([*CATALYST, *flags], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert (done.returncode, done.stdout) == (code, "")
+    assert says in done.stderr and "Traceback" not in done.stderr
+
+
+def test_it_needs_nothing_of_a_server() -> None:
+    """The extra `cli` is enough."""
+    code = (
+        "import sys\nfrom catalyst_signals.cli import run\n"
+        f"assert run(['advise', *{SMALL}]) == 0\n"
+        "print(*{'fastapi', 'uvicorn', 'pydantic_settings', 'prometheus_client'} & set(sys.modules), file=sys.stderr)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert (done.returncode, done.stderr.split()) == (0, [])
+
+
+def test_another_capacity_is_another_advice(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Measured on the machine that one has, the numbers are that machine's."""
+    packaged = (files(advisor) / "capacity.toml").read_text()
+    (tmp_path / "mine.toml").write_text(re.sub(r"(?m)^connection_bytes = \d+", "connection_bytes = 123456", packaged))
+    assert advised(capfd, *SMALL, "--capacity", "mine.toml").capacity.connection_bytes == 123_456
+
+
+def test_pictures_are_written_where_they_are_wanted(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Beside the answer, in the form that the name says."""
+    assert run(["advise", *SMALL, "--picture", "costs.svg"]) == 0
+    assert run(["advise", *SMALL, "--picture", "costs.png", "--json"]) == 0
+    assert ElementTree.parse(tmp_path / "costs.svg").getroot().tag.endswith("svg")
+    assert (tmp_path / "costs.png").read_bytes().startswith(b"\x89PNG\r\n")
+    assert capfd.readouterr().err.count("costs.") == 2
+
+
+def test_a_png_without_the_library_says_what_to_install() -> None:
+    """Exit code 3, as for every extra."""
+    code = (
+        "import sys\nsys.modules['resvg_py'] = None\nfrom catalyst_signals.cli import run\n"
+        f"sys.exit(run(['advise', *{SMALL}, '--picture', 'costs.png']))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert done.returncode == 3 and "catalyst-signals[picture]" in done.stderr
+
+
+# --- A running server --------------------------------------------------------------------------------------------
+
+
+def test_from_a_server_it_says_where_that_stands(server: RunningServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """By what it really has to do, with what was given instead where something was."""
+    asked = ["advise", "--from-server", server.url, "--key", server.admin_key]
+    assert run(asked) == 0
+    said = plain(capfd.readouterr().out)
+    assert said.startswith("It stands at MVP.") and "how far it is to each limit" in said
+    assert run([*asked, "--users", "60", "--json"]) == 0
+    advice = msgspec.json.decode(capfd.readouterr().out, type=Advice)
+    assert (advice.asked.users, advice.scale) == (60, "medium") and advice.server is not None
+
+
+def test_a_key_without_admin_is_refused(server: RunningServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """The server says what is needed."""
+    key = made_key(server, capfd)
+    assert run(["advise", "--from-server", server.url, "--key", key]) == 4
+    assert "admin" in capfd.readouterr().err
+
+
+def made_key(server: RunningServer, capfd: pytest.CaptureFixture[str]) -> str:
+    capfd.readouterr()
+    assert run(["keys", "add", "eve", "--url", server.url, "--key", server.admin_key]) == 0
+    return capfd.readouterr().out.strip()
+
+
+def test_a_server_without_advice_is_named_as_such(server: RunningServer, capfd: pytest.CaptureFixture[str]) -> None:
+    """An older one answers this as it answers every path that it does not know."""
+    capfd.readouterr()
+    assert run(["advise", "--from-server", f"{server.url}/older", "--key", server.admin_key]) == 4
+    said = capfd.readouterr().err
+    assert "older than this command" in said and "--users" in said
+
+
+class AnotherRelease(BaseHTTPRequestHandler):
+    """A server whose advice has another form than ours."""
+
+    BODY = b'{"scale":  "huge", "spaces":"two"}'
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "application/json")
+        self.end_headers()
+        self.wfile.write(self.BODY)
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Nothing."""
+
+
+def test_as_json_a_servers_answer_is_printed_as_it_is(capfd: pytest.CaptureFixture[str]) -> None:
+    """Also one that cannot be shown, of a server that is newer."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), AnotherRelease) as other:
+        Thread(target=other.serve_forever, daemon=True).start()
+        asked = ["advise", "--from-server", f"http://127.0.0.1:{other.server_port}", "--key", "cat_x"]
+        assert run([*asked, "--json"]) == 0
+        assert capfd.readouterr().out.encode() == AnotherRelease.BODY + b"\n"
+        assert run(asked) == 4
+        assert "of another release" in capfd.readouterr().err
+        other.shutdown()
+
+
+# --- On a terminal -----------------------------------------------------------------------------------------------
+
+
+class Terminal:
+    """`catalyst advise` on a terminal of its own."""
+
+    def __init__(self, *flags: str, columns: int = 110) -> None:
+        self.pid, self.file = pty.fork()
+        if self.pid == 0:
+            os.environ |= {"TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "60"}
+            signal.signal(signal.SIGINT, signal.SIG_DFL)  # pytest-xdist ignores it, and so would who comes of it.
+            os.execv(sys.executable, [*CATALYST, *flags])
+        self.seen, self.read = "", 0
+
+    def until(self, text: str) -> None:
+        """Read until it says that."""
+        ends = time.monotonic() + TIMEOUT_S
+        while text not in self.seen[self.read :] and time.monotonic() < ends:
+            if select.select([self.file], [], [], 0.5)[0]:
+                try:
+                    self.seen += plain(os.read(self.file, 65_536).decode(errors="replace"))
+                except OSError:
+                    break
+        assert text in self.seen[self.read :], f"{text!r} did not come:\n{self.seen[-2000:]}"
+        self.read = self.seen.index(text, self.read) + len(text)
+
+    def type(self, *answers: str) -> None:
+        """Answer one question after another, each when it is asked."""
+        for answer in answers:
+            self.until("] ")
+            os.write(self.file, f"{answer}\n".encode())
+
+    def ended(self) -> int:
+        """Read the rest; the exit code."""
+        while True:
+            try:
+                chunk = os.read(self.file, 65_536)
+            except OSError:  # Linux says so when the other end has gone.
+                break
+            if not chunk:
+                break
+            self.seen += plain(chunk.decode(errors="replace"))
+        return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
+
+    def close(self) -> None:
+        """Nothing stays behind."""
+        try:
+            if os.waitpid(self.pid, os.WNOHANG) == (0, 0):
+                os.kill(self.pid, signal.SIGKILL)
+                os.waitpid(self.pid, 0)
+        except ChildProcessError:
+            pass  # It was waited for.
+        os.close(self.file)
+
+
+@contextmanager
+def terminal(*flags: str) -> Iterator[Terminal]:
+    """With a limit of its own: a question that nobody answers waits for ever."""
+    opened = Terminal(*flags)
+    watchdog = Timer(TIMEOUT_S, os.kill, (opened.pid, signal.SIGKILL))
+    watchdog.start()
+    try:
+        yield opened
+    finally:
+        watchdog.cancel()
+        opened.close()
+
+
+def test_on_a_terminal_it_asks_and_says_how_to_ask_again(capfd: pytest.CaptureFixture[str]) -> None:
+    """The same answer as by flags; each chart's end is named."""
+    with terminal() as screen:
+        screen.type("15", "200", "yes", "50", "basic", "yes", "yes")
+        assert screen.ended() == 0
+    said = " ".join(screen.seen.split())
+    command = "catalyst advise --users 15 --signals 200 --replay --budget 50 --devops-hours 4"
+    assert command in said and "Redis Sentinel" in said and "Small Stack" in said
+    assert run(command.split()[1:]) == 0
+    answer = plain(capfd.readouterr().out).splitlines()[0]
+    assert " ".join(answer.split()) in said
+
+
+def test_enter_takes_the_default_everywhere() -> None:
+    """Three friends with a laptop: whoever only looks around sees the smallest size."""
+    with terminal() as screen:
+        screen.type(*[""] * 6)
+        assert screen.ended() == 0
+    assert "MVP." in screen.seen and "--users 3 --signals 50 --replay --budget 10 --devops-hours 4" in screen.seen
+
+
+def test_a_wrong_answer_is_told_what_is_allowed_and_asked_again() -> None:
+    """Nothing that was answered is lost."""
+    with terminal() as screen:
+        screen.type("many")
+        screen.until("a whole number from 0; got 'many'")
+        screen.type("15", "-2")
+        screen.until("a whole number from 0; got '-2'")
+        screen.type("200", "perhaps")
+        screen.until("yes or no; got 'perhaps'")
+        screen.type("no", "lots")
+        screen.until("dollars from 0, or any; got 'lots'")
+        screen.type("any", "guru")
+        screen.until("none, basic, advanced, or hours a week from 0; got 'guru'")
+        screen.type("12", "no")
+        assert screen.ended() == 0
+    assert "catalyst advise --users 15 --signals 200 --devops-hours 12" in " ".join(screen.seen.split())
+
+
+@pytest.mark.parametrize("key", [b"\x03", b"\x04"], ids=["Ctrl-C", "Ctrl-D"])
+def test_whoever_leaves_leaves_in_silence(key: bytes) -> None:
+    """Exit code 130 and no word, whatever question was on the screen."""
+    with terminal() as screen:
+        screen.type("15")
+        screen.until("] ")
+        os.write(screen.file, key)
+        assert screen.ended() == 130
+    assert screen.seen[screen.read :].replace("^C", "").strip() == ""
