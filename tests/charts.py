@@ -35,7 +35,7 @@ EVERYTHING: dict[str, Any] = {
         "annotations": {"nginx.ingress.kubernetes.io/limit-rps": "50"},
     },
     "postgresql": {"inCluster": True, "storageClass": "fast"}, "redis": {"inCluster": True},
-    "backup": {"storageClass": "slow"},
+    "backup": {"storageClass": "slow"}, "networkPolicy": {"to": [{"ipBlock": {"cidr": "10.9.0.0/16"}}]},
     "monitoring": {"enabled": True, "dashboard": True, "keySecret": "prometheus-key"},
 }  # fmt: skip
 ROUTE: dict[str, Any] = {

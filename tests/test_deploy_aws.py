@@ -16,6 +16,7 @@ import pytest
 from catalyst_signals.auth.api_keys import new_key
 from catalyst_signals.brokers import BROKERS
 from catalyst_signals.caches import CACHES
+from catalyst_signals.events import CHANNEL_NAME
 from catalyst_signals.server.settings import Settings
 from catalyst_signals.stores import STORES
 from tests.cloudformation import Stack, walk
@@ -283,6 +284,25 @@ def test_a_deployment_that_does_not_come_up_goes_back(ecs: Path) -> None:
     deployment = service["DeploymentConfiguration"]
     assert deployment["DeploymentCircuitBreaker"] == {"Enable": True, "Rollback": True}
     assert deployment["MinimumHealthyPercent"] == 100 and deployment["MaximumPercent"] == 200
+    assert "DesiredCount" not in service, "a release would undo what the scaling did"
+
+
+def test_the_task_that_restores_may_write_where_it_writes(ecs: Path) -> None:
+    """Fargate gives a volume to root, unless the image names it: then to whoever has the folder there."""
+    (container,) = stacks(ecs)["ecs/service.yaml"].resources(TASK)["Restore"]["ContainerDefinitions"]
+    (mount,) = container["MountPoints"]
+    image, ours = ((ecs / folder / "Dockerfile").read_text() for folder in ("docker", "ecs"))
+    assert f"\nVOLUME {mount['ContainerPath']}\n" in ours
+    assert re.search(rf"install -d -o catalyst .* {mount['ContainerPath']}\b", image)
+    assert mount["ContainerPath"] == container["WorkingDirectory"]
+
+
+def test_the_replica_has_room_for_all_that_it_follows(ecs: Path) -> None:
+    """Its disk does not grow with the primary's. (Its parameters are the primary's, unasked.)"""
+    databases = stacks(ecs)["aws/data.yaml"].resources("AWS::RDS::DBInstance")
+    primary, replica = databases["Database"], databases["DatabaseReplica"]
+    assert replica["MaxAllocatedStorage"] == primary["MaxAllocatedStorage"] == "200"
+    assert "DBParameterGroupName" not in replica
 
 
 def test_the_service_scales_on_its_processor_and_on_connections(ecs: Path) -> None:
@@ -300,6 +320,19 @@ def test_the_service_scales_on_its_processor_and_on_connections(ecs: Path) -> No
     known = {each["Id"]: each["MetricStat"]["Metric"]["MetricName"] for each in metrics if "MetricStat" in each}
     assert known == {"open": "ActiveConnectionCount", "nodes": "HealthyHostCount"}
     assert eval(said["Expression"], {"open": 8000, "nodes": 2}) == 2000
+
+
+def test_the_guides_stop_every_node_before_they_restore(ecs: Path) -> None:
+    """A number below the least, and scaling starts them again; and an ill machine is replaced in the middle of it."""
+    guide = (ecs / "ecs.md").read_text()
+    stop, start = guide.index("TasksMin=0 TasksMax=0"), guide.index("TasksMin=2 TasksMax=4")
+    assert stop < guide.index("aws ecs run-task") < guide.index("DatabaseName=restored") < start
+    parameters = stacks(ecs)["ecs/service.yaml"].template["Parameters"]
+    assert parameters["TasksMin"]["MinValue"] == parameters["TasksMax"]["MinValue"] == 0
+    guide = set_of("ec2", "small")["ec2.md"]
+    small = guide.index("## small")
+    assert guide.index("suspend-processes") < guide.index("systemctl stop catalyst@8080", small)
+    assert guide.index("DatabaseName=restored") < guide.index("resume-processes")
 
 
 @pytest.mark.parametrize("replica", ["true", "false"])
@@ -348,6 +381,7 @@ def test_the_firewall_lets_every_body_through(ecs: Path) -> None:
     }  # fmt: skip
     common = groups["AWSManagedRulesCommonRuleSet"]
     assert {"SizeRestrictions_BODY", "CrossSiteScripting_BODY", "GenericRFI_BODY", "NoUserAgent_HEADER"} <= common
+    assert CHANNEL_NAME.fullmatch("eur.log") and "RestrictedExtensions_URIPATH" in common, "a channel is in the path"
     assert {"Log4JRCE_BODY", "JavaDeserializationRCE_BODY"} <= groups["AWSManagedRulesKnownBadInputsRuleSet"]
     assert "AWSManagedRulesSQLiRuleSet" not in groups, "a filter looks like SQL"
     assert any("RateBasedStatement" in each["Statement"] for each in firewall["Rules"])
@@ -363,6 +397,18 @@ def test_the_scripts_of_machines_are_sound(tmp_path: Path) -> None:
         script.write_text(re.sub("<[^<>\n]*>", "x", data))
         checked("shellcheck", "-e", "SC1091", script)
     checked("shellcheck", tmp_path / "small" / "ec2" / "node.sh")
+
+
+def test_the_single_machine_leaves_the_key_of_the_backups_to_the_unit(tmp_path: Path) -> None:
+    """What stands in offsite.env wins over the unit's own words, and root's file is not the program's to read."""
+    folder = written("ec2", "mvp", tmp_path)
+    unit = (folder / "systemd" / "catalyst-offsite.service").read_text()
+    own = set(re.findall(r"(\w+)=", " ".join(re.findall(r"^Environment=(.*)", unit, re.MULTILINE))))
+    assert "RESTIC_PASSWORD_FILE" in own and "EnvironmentFile=/etc/catalyst/offsite.env" in unit
+    resources = stacks(folder)["ec2/catalyst.yaml"].resources()
+    (script,) = [value for key, value in walk(resources) if key == "UserData"]
+    (line,) = re.findall(r"^(.*) >/etc/catalyst/offsite.env$", script, re.MULTILINE)
+    assert set(re.findall(r"([A-Z_]+)=", line)) == {"RESTIC_REPOSITORY"}
 
 
 BALANCER = "Name: LoadBalancer, Value: !ImportValue {'Fn::Sub': '${Balancer}-LoadBalancerName'}"
@@ -384,7 +430,7 @@ MISTAKES = [
     (DATA, "DeletionPolicy: Snapshot", "DeletionPolicy: Delete", check_kept),
     (TASKS, f"{TELLS}  Errors", "  Errors", check_alarms),
     (NET, "FromPort: 443, ToPort: 443,", "FromPort: 22, ToPort: 22,", check_open),
-    (TASKS, "DesiredCount:", "DesiredCounts:", check_lint),
+    (TASKS, "LaunchType:", "LaunchTypes:", check_lint),
 ]
 
 

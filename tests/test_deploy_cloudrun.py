@@ -35,6 +35,7 @@ SETTINGS = {each["name"]: each.get("value") for each in CONTAINER["env"]}
 
 # https://docs.cloud.google.com/run/docs/configuring/request-timeout, /about-concurrency, /container-contract.
 REQUEST_MAX_S, REQUESTS_MAX, KILLED_AFTER_S = 3600, 1000, 10
+PROXY_KEEPS_S = 600  # https://docs.cloud.google.com/load-balancing/docs/https#timeouts_and_retries
 
 NAMED = {  # By a flag of `gcloud compute`: what has to be there.
     "network-endpoint-group": "network-endpoint-groups", "default-service": "backend-services", "url-map": "url-maps",
@@ -70,6 +71,7 @@ def test_it_asks_for_the_longest_connections_and_runs_between_requests() -> None
     (takes,) = re.findall(r"max_connections=(\d+)", set_of("cloudrun", "small")["cloudrun.md"])
     assert int(annotations["autoscaling.knative.dev/maxScale"]) * 4 * 2 <= int(takes)
     assert float(SETTINGS["CATALYST_DRAIN_S"]) + 2 < KILLED_AFTER_S
+    assert int(SETTINGS["CATALYST_KEEP_ALIVE_S"]) > PROXY_KEEPS_S
 
 
 def test_it_holds_no_secret_and_restarts_nothing_because_of_the_store() -> None:

@@ -17,6 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from catalyst_signals.deploy import targets
 from tests.charts import CASES, EVERYTHING, Manifest, folder, merged, one, pods, rendered, texts
 from tests.deployed import checked, composed, set_of
 from tests.services.child import program
@@ -80,7 +81,10 @@ def test_every_setting_of_the_program_can_be_said() -> None:
     free = set(schema["properties"]["settings"]["propertyNames"]["enum"])
     secret = set(schema["properties"]["secretSettings"]["items"]["enum"])
     server = pods(rendered(EVERYTHING))["server"]
-    chart = {each["name"] for each in server["spec"]["containers"][0]["env"]} - set(EVERYTHING["settings"])
+    said = set(EVERYTHING["settings"]) | set(
+        yaml.safe_load((folder() / "catalyst" / "values.yaml").read_text())["settings"]
+    )
+    chart = {each["name"] for each in server["spec"]["containers"][0]["env"]} - said
     files = {f"CATALYST_LOG_FILE{end}" for end in ("", "_BYTES", "_COUNT")}  # A pod's log is its standard error.
     all_ = {f"CATALYST_{name.upper()}" for name in Settings.model_fields}
     assert free | secret | files | (chart & all_) == all_
@@ -186,6 +190,9 @@ def test_the_network_lets_in_who_has_to_come_in_and_out_what_has_to_go_out(given
         policy = one(manifests, "NetworkPolicy", "catalyst" if part == "server" else "catalyst-backup")["spec"]
         ports = {port["port"] for rule in policy["egress"] for port in rule.get("ports", [])}
         stores = set() if given.get("store") == "sqlite" else {5432, 6379}
+        peers = [peer for rule in policy["egress"] for peer in rule.get("to", [])]
+        for own in given.get("networkPolicy", {}).get("to", []):
+            assert (own in peers) == (part == "server"), "what somebody added is reached by those who deliver"
         assert {53} | stores == ports, f"{part} reaches {ports}"
     for selector in _peers(manifests):
         assert any(selector.items() <= pod["metadata"]["labels"].items() for pod in pods(manifests).values()) or (
@@ -247,6 +254,9 @@ def test_several_pods_are_replaced_one_by_one_and_one_with_a_file_never_overlaps
     small = rendered(EVERYTHING)
     deployment = one(small, "Deployment")["spec"]
     assert deployment["strategy"]["rollingUpdate"] == {"maxSurge": 1, "maxUnavailable": 0}
+    (container,) = deployment["template"]["spec"]["containers"]
+    waits = int(container["lifecycle"]["preStop"]["exec"]["command"][1])
+    assert deployment["minReadySeconds"] >= waits, "a proxy hears as late of a new pod as of one that goes"
     assert "replicas" not in deployment, "it would undo what the autoscaler did at every upgrade"
     target = one(small, "HorizontalPodAutoscaler")["spec"]["scaleTargetRef"]
     assert (target["kind"], target["name"]) == ("Deployment", "catalyst")
@@ -301,6 +311,16 @@ def test_images_are_those_of_compose() -> None:
     assert ours["redis"]["spec"]["containers"][0]["image"] == compose["redis"]["image"]
 
 
+def test_nobody_waits_for_a_disk_that_is_made_in_the_first_night() -> None:
+    """`helm --wait` waits for every claim; most clusters bind that of the copies when the first CronJob runs."""
+    claims = {each["metadata"]["name"] for each in rendered(EVERYTHING) if each["kind"] == "PersistentVolumeClaim"}
+    assert claims == {"catalyst-backup"}
+    guide = set_of("kubernetes", "small")["kubernetes.md"]
+    for command in (*re.findall(r"^helm .*$", guide, re.MULTILINE), *targets()["kubernetes"].next):
+        assert "--wait" not in command and "--atomic" not in command, command
+    assert guide.index("rollout status") < guide.index("helm test")
+
+
 def test_the_notes_name_what_is_there() -> None:
     """The first thing that is read after an installation."""
     for given in CASES.values():
@@ -349,7 +369,9 @@ def test_the_load_balancer_outlives_a_silent_client_and_hears_of_an_end_in_time(
     manifests = rendered(CASES["eks"])
     annotations = one(manifests, "Ingress")["metadata"]["annotations"]
     said = dict(re.findall(r"([\w.]+)=([\w.]+)", annotations["alb.ingress.kubernetes.io/load-balancer-attributes"]))
-    assert int(said["idle_timeout.timeout_seconds"]) > 60
+    assert (
+        60 < int(said["idle_timeout.timeout_seconds"]) < int(_plain(pods(manifests)["server"])["CATALYST_KEEP_ALIVE_S"])
+    )
     looks = [
         int(annotations[f"alb.ingress.kubernetes.io/{name}"])
         for name in ("healthcheck-interval-seconds", "unhealthy-threshold-count")

@@ -1,6 +1,6 @@
 #!/bin/sh
 # nginx, which takes a new certificate within a minute. Without a new one nothing is reloaded: WebSockets stay with the
-# workers of before, so each reload would leave some behind.
+# workers of before for a minute, and then come back: each reload would be felt.
 set -eu
 seen=${SEEN:-/tmp/certificate}
 touch "$seen"

@@ -12,7 +12,6 @@ from collections.abc import Callable, Mapping
 PLAIN = {
     "CATALYST_HOST": "0.0.0.0",
     "CATALYST_KEEP_ALIVE_S": "90",  # Above the load balancer's idle timeout of 75 s.
-    "CATALYST_BODY_BYTES": "4194304",
     "CATALYST_LOG_FORMAT": "json",
 }
 GIVEN = ("CATALYST_STORE_URL", "CATALYST_PUBLIC_URL", "CATALYST_TRUSTED_PROXIES")

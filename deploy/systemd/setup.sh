@@ -2,8 +2,9 @@
 # Makes a Debian 12 or Ubuntu 24.04 machine run Catalyst at the scale small, for signals.example.org.
 # As root, `sh systemd/setup.sh` in the folder of this set; cloud-init/user-data.yaml brings the files and runs it by itself.
 #
-# It may be run again: what is there stays, also secrets, which are made here and never leave. PROXY=haproxy takes HAProxy
-# for nginx, WAF=1 puts ModSecurity with OWASP's rules into nginx.
+# It may be run again, also with the set of another release or for another name: the log, its keys, your settings and the
+# secrets, which are made here and never leave, stay; the files of this set are put over those of before. PROXY=haproxy
+# takes HAProxy for nginx, WAF=1 puts ModSecurity with OWASP's rules into nginx; say so again when you run it again.
 set -eu
 cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive
@@ -14,6 +15,13 @@ settings=/etc/catalyst/catalyst.env
 key=/root/catalyst-admin-key
 
 say() { echo "catalyst: $*"; }
+stop() { say "$*"; exit 1; }
+
+case $proxy in
+nginx) other=haproxy ;;
+haproxy) other=nginx ;;
+*) stop "PROXY is nginx or haproxy" ;;
+esac
 
 packages() {
     wanted="$proxy certbot openssl curl restic ufw unattended-upgrades python3-venv"
@@ -22,15 +30,16 @@ packages() {
     apt-get update -q
     # shellcheck disable=SC2086 # These are several words.
     apt-get install -y -q --no-install-recommends $wanted
-    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { say "Python 3.11 or newer is needed"; exit 1; }
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || stop "Python 3.11 or newer is needed"
 }
 
 program() { # From a package beside this set, else from PyPI; each version in a folder of its own.
     id catalyst >/dev/null 2>&1 || useradd --system --home-dir /var/lib/catalyst --shell /usr/sbin/nologin catalyst
     set -- "$PWD"/catalyst_signals-*
+    [ $# = 1 ] || stop "which of these? leave one: $*"
     if [ -e "$1" ]; then from="@ file://$1"; else from="== $version"; fi
     [ -x "/opt/catalyst-$version/bin/catalyst" ] || python3 -m venv "/opt/catalyst-$version"
-    "/opt/catalyst-$version/bin/pip" install -q "catalyst-signals[server,postgresql,redis] $from"
+    "/opt/catalyst-$version/bin/pip" install -q -c systemd/constraints.txt "catalyst-signals[server,postgresql,redis] $from"
     ln -sfn "/opt/catalyst-$version" /opt/catalyst
     install -d -o catalyst -g catalyst -m 0700 /var/lib/catalyst /var/lib/catalyst-backup
 }
@@ -60,9 +69,12 @@ CONF
     systemctl restart redis-server
 }
 
-configure() { # The settings of every node; they stay as they are once they are there.
+configure() { # The settings of every node; once they are there only the host's name is of this script.
     install -d -g catalyst -m 0750 /etc/catalyst
-    [ ! -e "$settings" ] || return 0
+    if [ -e "$settings" ]; then
+        sed -i "s|^CATALYST_PUBLIC_URL=.*|CATALYST_PUBLIC_URL=https://$domain|" "$settings"
+        return
+    fi
     install -m 0640 -g catalyst /dev/null "$settings.new"
     printf '%s\n' "CATALYST_PUBLIC_URL=https://$domain" CATALYST_TRUSTED_PROXIES=127.0.0.1 >"$settings.new"
     if [ "$scale" != mvp ]; then
@@ -74,8 +86,8 @@ configure() { # The settings of every node; they stay as they are once they are 
     mv "$settings.new" "$settings"
 }
 
-first_start() { # An empty log gives its admin key once, on standard output: here it is kept.
-    [ ! -e "$key" ] || return 0
+first_start() { # An empty log gives its admin key once, on standard output: here it is kept. Where units are, it was.
+    [ ! -e "$key" ] && [ ! -e /etc/systemd/system/catalyst@.service ] || return 0
     said=$(mktemp)
     (
         set -a
@@ -87,7 +99,7 @@ first_start() { # An empty log gives its admin key once, on standard output: her
         exec setpriv --reuid catalyst --regid catalyst --clear-groups -- /opt/catalyst/bin/catalyst serve
     ) >"$said" &
     until grep -q '^listening on ' "$said"; do
-        kill -0 $! || { say "the first start failed"; exit 1; }
+        kill -0 $! || stop "the first start failed"
         sleep 0.2
     done
     kill $!
@@ -102,10 +114,11 @@ front() { # The proxy with its certificate, which is one that signs itself until
     install -m 0755 certificate/certificate.sh /usr/local/sbin/catalyst-certificate
     install -d /var/www/acme
     printf '%s\n' "DOMAIN=$domain" "EMAIL=$email" "RELOAD=\"systemctl reload $proxy\"" >/etc/catalyst/certificate.env
+    systemctl disable -q --now "$other" 2>/dev/null || true # Both want the same ports.
     if [ "$proxy" = haproxy ]; then
         printf '%s\n' TLS_DIR=/etc/haproxy/tls 'CHALLENGE="--standalone --http-01-port 8888"' >>/etc/catalyst/certificate.env
         install -m 0644 haproxy/haproxy.cfg /etc/haproxy/haproxy.cfg
-        systemctl disable -q --now nginx 2>/dev/null || true # Both want the same ports.
+        [ "$scale" != mvp ] || sed -i '/^ *server two /d' /etc/haproxy/haproxy.cfg # An SQLite file has one node.
     else
         install -m 0644 nginx/catalyst.conf nginx/catalyst-nodes.conf /etc/nginx/conf.d/
         if [ -n "${WAF:-}" ]; then
@@ -119,7 +132,7 @@ front() { # The proxy with its certificate, which is one that signs itself until
     certificate self
     if [ "$proxy" = haproxy ]; then haproxy -c -q -f /etc/haproxy/haproxy.cfg; else nginx -q -t; fi
     systemctl enable -q "$proxy"
-    systemctl restart "$proxy"
+    systemctl reload-or-restart "$proxy"
     certificate || say "no certificate of Let's Encrypt yet: does $domain lead here? It is tried again by itself"
 }
 
@@ -130,11 +143,13 @@ certificate() (
     /usr/local/sbin/catalyst-certificate "$@"
 )
 
-services() {
+services() { # Started, or one after the other started anew.
     install -m 0644 systemd/*.service systemd/*.timer /etc/systemd/system/
     systemctl daemon-reload
-    systemctl enable -q --now catalyst@8080
-    [ "$scale" = mvp ] || systemctl enable -q --now catalyst@8081
+    for port in 8080 $([ "$scale" = mvp ] || echo 8081); do
+        systemctl enable -q "catalyst@$port"
+        systemctl restart "catalyst@$port"
+    done
     systemctl enable -q --now catalyst-backup.timer catalyst-certificate.timer
 }
 
@@ -156,7 +171,7 @@ program
 [ "$scale" = mvp ] || database
 configure
 first_start
-services
 front
+services
 machine
 say "https://$domain; the admin key is in $key: keep it, then delete that file. Copies of /etc/catalyst/offsite.key belong elsewhere too"

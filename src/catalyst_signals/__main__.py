@@ -10,7 +10,7 @@ from importlib.util import find_spec
 
 CLI = ("typer", "httpx2")
 SERVER = (*CLI, "fastapi", "uvicorn", "httptools", "pydantic_settings", "prometheus_client")
-NEED_THE_SERVER = ("serve", "demo")
+NEED_THE_SERVER = ("serve", "demo", "bench")
 MISSING_EXTRA = 3
 
 

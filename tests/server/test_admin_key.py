@@ -29,11 +29,25 @@ def test_an_empty_log_takes_the_key_that_is_given_and_prints_none(tmp_path: Path
     with RunningServer(tmp_path, admin_key=key, processes=processes) as server:
         assert server.admin_key == "", "a key was printed"
         server.keys.append(key)  # Looked for in the log at the end.
+        assert all(key not in given_to(child) for child in children_of(server))
+        assert len(children_of(server)) == (processes if processes > 1 else 0)
         with server.http(key) as http:
             (only,) = http.get("/v1/keys").json()["keys"]
             assert only["id"] == key.split("_")[2]
             assert set(only["scopes"]) == {"admin", "publish", "subscribe"}
             assert only["channels"] == ["*"]
+
+
+def children_of(server: RunningServer) -> list[int]:
+    """The processes that it started."""
+    assert server.process is not None
+    path = Path(f"/proc/{server.process.pid}/task/{server.process.pid}/children")
+    return [int(word) for word in path.read_text().split()]
+
+
+def given_to(pid: int) -> str:
+    """What anybody of the same user can see of it: its environment and its words."""
+    return "".join(Path(f"/proc/{pid}/{name}").read_text() for name in ("environ", "cmdline"))
 
 
 def test_a_log_that_has_users_does_not_take_it(tmp_path: Path) -> None:

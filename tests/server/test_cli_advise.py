@@ -28,6 +28,7 @@ from catalyst_signals import advisor
 from catalyst_signals.advisor import Load, advise
 from catalyst_signals.advisor.shapes import Advice
 from catalyst_signals.advisor.sizing import title_of
+from catalyst_signals.advisor.tables import Cell, Option
 from catalyst_signals.cli import run
 from catalyst_signals.cli.advice import say_advice
 from tests.running import RunningServer
@@ -85,6 +86,34 @@ def test_the_screen_says_all_of_it_and_fits(
     long = [line for line in lines if len(line.rstrip()) > columns and not line.startswith(("CATALYST_", "catalyst "))]
     assert not long
     assert len(lines) <= 125
+
+
+@pytest.mark.parametrize("users", [3, 15, 60, 500])
+def test_in_full_it_shows_everything_that_the_matrix_has(users: int, capfd: pytest.CaptureFixture[str]) -> None:
+    """Covers catalyst_signals.cli.advice_full and catalyst_signals.cli.sheets, which fold nothing away."""
+    flags = ["--users", str(users)]
+    assert run(["advise", *flags, "--full"]) == 0
+    said = set(capfd.readouterr().out.split())
+    advice = advised(capfd, *flags)
+    matrix = advice.matrix
+    texts = [each.name for all_of_it in matrix.options.values() for each in all_of_it]
+    texts += [cell.text for all_of_it in matrix.options.values() for each in all_of_it for cell in cells_of(each)]
+    texts += [text for each in matrix.features for text in msgspec.structs.astuple(each)]
+    texts += [
+        text for each in matrix.path for text in (each.when, each.stack, each.cost.says, each.features, each.goal)
+    ]
+    texts += [*matrix.because, *(text for lines in matrix.stack.values() for text in lines)]
+    texts += [text for step in advice.next.step for text in (step.what, *step.how, step.ours)] if advice.next else []
+    texts += [text for each in matrix.donts for text in (each.what, each.why)] if advice.next else []
+    plain_words = {word.strip(",;.()") for word in said}
+    for text in texts:
+        assert {word.strip(",;.()") for word in text.split() if len(word) < 40} <= plain_words, text
+
+
+def cells_of(option: Option) -> Iterator[Cell]:
+    """What a table says of it in words."""
+    values = [getattr(option, name) for name in option.__struct_fields__]
+    yield from (value for value in values if isinstance(value, Cell))
 
 
 def test_what_a_table_or_a_server_says_cannot_paint(capfd: pytest.CaptureFixture[str]) -> None:
@@ -268,6 +297,15 @@ class Terminal:
             self.until("] ")
             os.write(self.file, f"{answer}\n".encode())
 
+    def press(self, key: bytes) -> None:
+        """Each second until it has gone: Python sees an interrupt just before it begins to read with the next one."""
+        while True:
+            os.write(self.file, key)
+            for _ in range(50):
+                if os.waitid(os.P_PID, self.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT):
+                    return
+                time.sleep(0.02)
+
     def ended(self) -> int:
         """Read the rest; the exit code."""
         while True:
@@ -349,6 +387,6 @@ def test_whoever_leaves_leaves_in_silence(key: bytes) -> None:
     with terminal() as screen:
         screen.type("15")
         screen.until("] ")
-        os.write(screen.file, key)
+        screen.press(key)
         assert screen.ended() == 130
     assert screen.seen[screen.read :].replace("^C", "").strip() == ""

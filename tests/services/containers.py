@@ -23,6 +23,7 @@ import yaml
 from tests.deployed import written
 from tests.services.child import Child, Folder, Service, free_ports, program
 from tests.services.postgres import BIN, Postgres
+from tests.services.proxies import changed
 
 HOST = "localhost"
 PORTS = {"postgres": 5432, "redis": 6379, "nginx": 443, "prometheus": 9090, "alertmanager": 9093}
@@ -156,19 +157,24 @@ class Containers:
         path.chmod(0o755)
 
     def have_nginx(self, own: Path) -> None:
-        """The image's nginx.conf, as far as it matters: what stands in conf.d is read."""
+        """Its nginx.conf, with ports and folders of this machine, and no more connections than that has."""
         site = own / "catalyst.conf"
         text = re.sub(r"^ *listen \[::\]:.*\n", "", site.read_text(), flags=re.MULTILINE)
         text = text.replace("listen 80;", f"listen 127.0.0.1:{self.plain};")
         site.write_text(text.replace("listen 443 ssl", f"listen 127.0.0.1:{self.ports['nginx']} ssl"))
         kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
         temporary = " ".join(f"{kind}_temp_path {own}/{kind};" for kind in kinds)
-        user = "user nobody nogroup;" if os.getuid() == 0 else ""
-        (own / "nginx.conf").write_text(
-            f"worker_processes 1; pid {own}/pid; error_log {own}/error.log warn; {user}\n"
-            f"events {{ worker_connections 1024; }}\n"
-            f"http {{ access_log {own}/access.log; {temporary} include {own}/catalyst*.conf; }}\n"
-        )
+        conf = own / "nginx.conf"
+        conf.write_text(changed(conf.read_text(), {
+            r"^user nginx;": "user nobody nogroup;" if os.getuid() == 0 else "",
+            r"^worker_processes auto;": "worker_processes 1;",
+            r"^worker_rlimit_nofile \d+;": "",
+            r"worker_connections \d+;": "worker_connections 1024;",
+            r"/run/nginx\.pid": f"{own}/pid",
+            r"/var/log/nginx/": f"{own}/",
+            r"/etc/nginx/conf\.d/": f"{own}/",
+            r"^http \{": f"http {{ {temporary}",
+        }))  # fmt: skip
         self.put_program("nginx", f'exec {program("nginx")} -p {own} -e {own}/error.log -c {own}/nginx.conf "$@"')
 
 

@@ -128,7 +128,7 @@ def test_the_deployment_s_examples_and_what_its_code_says(asked: tuple[int, int,
         ((50, 600, 8), True, None),
         ((500, 300, 20), False, "DigitalOcean with managed PostgreSQL and Redis"),
         ((500, 2000, 20), True, None),
-        ((15, 0, 0), False, None),
+        ((15, 0, 0), False, "Your own machine"),
     ],
 )
 def test_a_dearer_answer_says_so_and_names_what_fits(asked: tuple[int, int, int], fits: bool, best: str | None) -> None:

@@ -106,7 +106,7 @@ async def test_a_young_log_is_a_day_old_and_says_nothing_of_growth() -> None:
 
 
 async def test_a_log_without_signals_is_no_traffic() -> None:
-    nothing = Traffic(None, 0, 0, 0, None, 0, 0)
+    nothing = Traffic(NOW_US, None, 0, 0, 0, None, 0, 0)
     assert await told(MemoryStore()) == nothing
     assert await told(await log_of([])) == nothing
     found = await told(await log_of([0.5, 0.2], type=CHANGE), began_days=3)

@@ -12,16 +12,21 @@ from functools import cache
 
 from catalyst_signals.advisor import choosing, costing, sizing
 from catalyst_signals.advisor.built import missing_of, runs_today
-from catalyst_signals.advisor.capacity import abilities, read_capacity
+from catalyst_signals.advisor.capacity import abilities, about, read_capacity
 from catalyst_signals.advisor.shapes import Advice, Check, Chosen, Cost, Load, MatrixAnswer, MatrixSays, Standing
+from catalyst_signals.advisor.standing import BUSY, carried
 from catalyst_signals.advisor.tables import (
     PARTS,
     Bill,
     Capacity,
     Checklists,
+    Feature,
+    Features,
     Item,
+    Journey,
     Option,
     Part,
+    Phase,
     Pick,
     Scale,
     options,
@@ -30,6 +35,7 @@ from catalyst_signals.advisor.tables import (
 )
 
 ONE_MACHINE = ("local", "droplet")  # Where a small installation has everything on it.
+MORE_THAN_A_FILE = frozenset({"store:postgresql", "store:mysql"})
 HERE = {"local": {"CATALYST_STORE_URL": "sqlite:///catalyst.db"}}  # A laptop has no /var/lib/catalyst.
 
 
@@ -55,9 +61,10 @@ def advise(
     return Advice(
         scale=scale, asked=load, stack=stack, cost=cost, settings=_settings(scale, taken),
         checklist=tuple(_check(item, facts) for item in _checklist(scale)),
-        matrix=_matrix(load, scale),
+        matrix=_matrix(load, scale), next=_next(scale),
         missing=tuple(dict.fromkeys(word for each in stack.values() for word in each.missing)),
-        notes=tuple(_notes(load, scale, bill, cost)), capacity=capacity,
+        notes=(*_notes(load, bill, cost, scale), *_by_what_is_there(load, cost, capacity, stack, facts)),
+        capacity=capacity,
         abilities=tuple(abilities(load, scale, taken["queue"], capacity)), server=standing,
     )  # fmt: skip
 
@@ -150,7 +157,25 @@ def _matrix(load: Load, scale: Scale) -> MatrixSays:
         queue=_said(choosing.choose_message_queue(load.users, load.signals, load.replay)),
         deployment=_said(choosing.deployment_for(scale, load.users, load.budget, load.devops_hours)),
         cost=size.cost.says, setup_hours=size.setup_hours.says, maintenance_hours=size.maintenance_hours.says,
+        when=f"{size.due}: {size.when}", stack=size.lists,
+        options={part: tuple(options(part).values()) for part in PARTS}, features=_features(),
+        path=_journey().milestone, because=_journey().because, donts=_journey().dont,
     )  # fmt: skip
+
+
+def _next(scale: Scale) -> Phase | None:
+    """The phase that begins here."""
+    return next((phase for phase in _journey().phase if phase.start == scale), None)
+
+
+@cache
+def _journey() -> Journey:
+    return read("path.toml", Journey)
+
+
+@cache
+def _features() -> tuple[Feature, ...]:
+    return read("features.toml", Features).feature
 
 
 def _said(answer: choosing.Answer) -> MatrixAnswer:
@@ -160,10 +185,28 @@ def _said(answer: choosing.Answer) -> MatrixAnswer:
     )  # fmt: skip
 
 
-def _notes(load: Load, scale: Scale, bill: Bill, cost: Cost) -> Iterator[str]:
+# --- What is to be said of it ----------------------------------------------------------------------------------------
+
+
+def _notes(load: Load, bill: Bill, cost: Cost, scale: Scale) -> Iterator[str]:
     yield from sizing.remarks(load, scale)
     yield from costing.remarks(load, cost, bill)
     if load.replay:
         said = choosing.choose_message_queue(load.users, load.signals, load.replay)
         differ = f": the matrix's helper says {said}, we say {said.ours}" if said != said.ours else ""
         yield f"Replay comes from the store at every size and forces no broker{differ}."
+
+
+def _by_what_is_there(
+    load: Load, cost: Cost, capacity: Capacity, stack: dict[Part, Chosen], facts: frozenset[str]
+) -> Iterator[str]:
+    """What the matrix cannot know: a machine's speed, and what one has already."""
+    most = min(users for _, users in carried(load, capacity))
+    best = cost.best_that_fits
+    if best is not None and load.users < BUSY * most:
+        yield (
+            f"{sizing.title_of(best.scale)} is fast enough all the same: one process on the machine that was measured "
+            f"carries {about(most)} users at these signals. A larger size is for what fails over."
+        )
+    if stack["database"].pick == options("database")["sqlite"].name and facts & MORE_THAN_A_FILE:
+        yield "The log is in a database server already: that is more than this size needs, and nothing to go back from."

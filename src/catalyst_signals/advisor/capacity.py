@@ -17,6 +17,7 @@ from catalyst_signals.advisor.tables import Capacity, Measured, Option, Scale, s
 from catalyst_signals.errors import Misconfigured
 
 FILE = "capacity.toml"
+FILTERS = 10_000  # As many as `catalyst bench --calibrate` judges a signal by.
 
 
 def read_capacity(path: Path | None = None) -> Capacity:
@@ -49,10 +50,10 @@ def abilities(load: Load, scale: Scale, queue: Option, capacity: Capacity) -> It
     yield Ability(
         what="users, each getting everything",
         matrix=f"{size.users[0]:,}-{size.users[1]:,}",
-        measured=f"{_about(min(users for _, users in carried(load, capacity)))} at {load.signals:,} signals a day",
+        measured=f"{about(min(users for _, users in carried(load, capacity)))} at {load.signals:,} signals a day",
     )
     yield Ability(what="deliveries", matrix="-", measured=_rate(capacity.fanout))
-    yield Ability(what="filters judged", matrix="-", measured=_rate(capacity.match))
+    yield Ability(what="signals judged", matrix="-", measured=_judged(capacity.match))
     yield Ability(what="signals stored", matrix="-", measured=_rate(capacity.store))
 
 
@@ -61,7 +62,7 @@ def _through(queue: Option) -> str:
     return f"{', '.join(figures)} ({queue.name})" if figures else "-"
 
 
-def _about(number: int) -> str:
+def about(number: int) -> str:
     """Two figures of it: the rest would be taken for exact."""
     return f"about {float(f'{number:.1e}'):,.0f}"
 
@@ -70,5 +71,10 @@ def _rate(measured: Measured) -> str:
     return f"{measured.per_s:,.0f} a second"
 
 
+def _judged(match: Measured) -> str:
+    """Billions of filters a second are a number that nobody can use."""
+    return f"{match.per_s / FILTERS:,.0f} a second, each by {FILTERS:,} filters"
+
+
 def _hints(broker: Measured | None) -> str:
-    return _rate(broker) if broker is not None else "not measured: `catalyst bench --calibrate --broker-url ...`"
+    return _rate(broker) if broker is not None else "not measured"

@@ -30,7 +30,7 @@ class Answer(str):
     """What a helper of the matrix says, word for word, and what we say to the same question.
 
     `low` and `high` are dollars a month of what the matrix says, None where it has no figure. `best_that_fits` is the
-    name of what does fit, where that does not; None where nothing does.
+    name of what does fit, where that does not.
     """
 
     __slots__ = ("best_that_fits", "fits_budget", "high", "low", "ours", "why")
@@ -78,10 +78,10 @@ def deployment_for(scale: Scale, users: int, budget: float | None, devops_hours:
     said = _deployment(users, _or_any(budget), _or_any(devops_hours))
     low, high = PRICES[said]
     bill, fits_budget = recommended(scale, budget, devops_hours), low <= _or_any(budget)
-    best = None if fits_budget else best_that_fits(scale, budget, devops_hours)
     return _answer(
         said, ours=f"{bill.name} ({_price(*total(bill))})", low=low, high=high, fits_budget=fits_budget,
-        best_that_fits=best.name if best is not None else None, why=_why(scale, budget, devops_hours),
+        best_that_fits=None if fits_budget else best_that_fits(scale, budget, devops_hours).name,
+        why=_why(scale, budget, devops_hours),
     )  # fmt: skip
 
 

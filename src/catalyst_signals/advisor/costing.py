@@ -44,13 +44,16 @@ def recommended(scale: Scale, budget: float | None, hours: float | None) -> Bill
     return min((bill for bill in preferred if bill.hours <= enough), key=lambda bill: total(bill)[0])
 
 
-def best_that_fits(scale: Scale, budget: float | None, hours: float | None) -> Bill | None:
-    """The largest size that fits, from this one down, and of that the best; None where nothing fits."""
+def best_that_fits(scale: Scale, budget: float | None, hours: float | None) -> Bill:
+    """The largest size that fits, from this one down, and of that the best.
+
+    Where nobody has an hour for it, what costs nothing.
+    """
     for smaller in reversed(SCALES[: SCALES.index(scale) + 1]):
         for bill in _bills((*PREFERRED[smaller], *LAST_RESORT[smaller])):
             if fits(bill, budget, hours):
                 return bill
-    return None
+    return _bills(PREFERRED["mvp"])[0]
 
 
 def fits(bill: Bill, budget: float | None, hours: float | None) -> bool:
@@ -71,10 +74,10 @@ def cost_of(load: Load, scale: Scale) -> tuple[Bill, Cost]:
     bill = recommended(scale, load.budget, load.devops_hours)
     low, high = total(bill)
     fits_budget, fits_hours = low <= _limit(load.budget), bill.hours <= _limit(load.devops_hours)
-    best = None if fits_budget and fits_hours else best_that_fits(scale, load.budget, load.devops_hours)
+    best = bill if fits_budget and fits_hours else best_that_fits(scale, load.budget, load.devops_hours)
     return bill, Cost(
         name=bill.name, kind=bill.kind, lines=tuple(_lines(bill)), low=low, high=high, fits_budget=fits_budget,
-        fits_hours=fits_hours, best_that_fits=offer_of(best) if best is not None else None,
+        fits_hours=fits_hours, best_that_fits=offer_of(best) if best is not bill else None,
         offers=tuple(offer_of(each) for each in bills() if each.scale == scale and each is not bill),
         left_out=_left_out(bill), matrix=totals_of(scale),
     )  # fmt: skip
@@ -100,20 +103,51 @@ def totals_of(scale: Scale) -> str:
 
 def remarks(load: Load, cost: Cost, bill: Bill) -> Iterator[str]:
     """What is to be said of the price, a sentence each."""
-    if not cost.fits_budget:
+    over = []
+    if load.budget is not None and not cost.fits_budget:
+        over.append((f"from ${_round(cost.low)} a month", f"${amount(load.budget)}"))
+    if load.devops_hours is not None and not cost.fits_hours:
+        over.append((f"{_hours(bill.hours)} a week", _hours(load.devops_hours)))
+    if over:
+        takes, given = (" and ".join(words) for words in zip(*over, strict=True))
+        yield f"{cost.name}: {takes}, more than the {given} given. {_instead(cost, load.devops_hours)}"
+    elif load.budget is not None and cost.high is not None and cost.high > load.budget:
         yield (
-            f"{cost.name} begins at ${cost.low:,.0f} a month, more than the ${load.budget:,.0f} given. {_instead(cost)}"
+            f"It fits at its lower end: at the upper it is ${_round(cost.high)} a month, "
+            f"more than ${amount(load.budget)}."
         )
-    if not cost.fits_hours:
-        less = f"{cost.name} takes {bill.hours:g} hours a week, more than the {load.devops_hours:g} given."
-        yield less if not cost.fits_budget else f"{less} {_instead(cost)}"
-    if cost.fits_budget and load.budget is not None and cost.high is not None and cost.high > load.budget:
-        yield f"It fits at its lower end: at the upper it is ${cost.high:,.0f} a month, more than ${load.budget:,.0f}."
 
 
-def _instead(cost: Cost) -> str:
+def _instead(cost: Cost, hours: float | None) -> str:
     best = cost.best_that_fits
-    return f"What fits is {best.name} ({title_of(best.scale)})." if best is not None else "Nothing fits."
+    if best is None:
+        return "Nothing takes less."
+    name = f"{best.name} ({title_of(best.scale)}), {dollars(best.low, best.high)}"
+    if best.hours > _limit(hours):
+        return f"Nearest is {name}, {_hours(best.hours)} a week."
+    return f"What fits is {name}."
+
+
+def _hours(number: float) -> str:
+    return f"{number:g} hour{'' if number == 1 else 's'}"
+
+
+def dollars(low: float, high: float | None) -> str:
+    """`free`, `$12`, `$870 to 1,840`, `$800 and more`; cents only where they matter."""
+    if high is None:
+        return f"${_round(low)} and more"
+    if not high:
+        return "free"
+    return f"${_round(low)}" if _round(low) == _round(high) else f"${_round(low)} to {_round(high)}"
+
+
+def _round(usd: float) -> str:
+    return f"{usd:,.0f}" if usd >= 20 else amount(usd)
+
+
+def amount(usd: float) -> str:
+    """`12`, `1,840`, `9.50`."""
+    return f"{usd:,.2f}".removesuffix(".00")
 
 
 def _bills(ids: tuple[str, ...]) -> list[Bill]:

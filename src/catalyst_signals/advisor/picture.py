@@ -14,6 +14,8 @@ from xml.sax.saxutils import escape
 import msgspec
 
 from catalyst_signals.advisor.advising import advise
+from catalyst_signals.advisor.capacity import about
+from catalyst_signals.advisor.costing import amount, dollars
 from catalyst_signals.advisor.shapes import Advice, Cost, Load, Offer
 from catalyst_signals.advisor.sizing import title_of
 from catalyst_signals.advisor.standing import carried
@@ -158,7 +160,8 @@ class _Picture:
         yield _text(NAMES, TITLES - 8, f"every way to run {title_of(self.advice.scale)}", fill=SOFT)
         for each, lines, height in zip(shown, names, heights, strict=True):
             at, mine = self.y(each.low), each is self.cost
-            fits = self.asked.budget is None or each.low <= self.asked.budget
+            known = each is self.cost or not each.left_out  # Who knows a part of a price cannot say that it fits.
+            fits = known and (self.asked.budget is None or each.low <= self.asked.budget)
             yield _line(RIGHT + 7, at, NAMES - 8, height, "#9aa5b1")
             yield _dot(RIGHT + 7, at, GREEN if fits else "#ffffff", GREEN if fits else SOFT)
             for row, words in enumerate(lines):
@@ -172,7 +175,7 @@ class _Picture:
             yield _box(LEFT, y, self.x(users) - LEFT, 18, BAR)
             if users > self.users_max:
                 yield f'<polygon points="{_points([(RIGHT, y), (RIGHT + 9, y + 9), (RIGHT, y + 18)])}" fill="{BAR}"/>'
-            yield _text(LEFT + 8, y + 13, f"{what}: about {float(f'{users:.1e}'):,.0f} users")
+            yield _text(LEFT + 8, y + 13, f"{what}: {about(users)} users")
         measured = (machine.cpu, f"{machine.cores} cores, {machine.memory_gib:g} GiB", f"measured {machine.date[:10]}")
         for row, words in enumerate(measured):
             yield _text(NAMES, BARS_TOP + 13 + row * 18, shorten(words, NAME_CHARS, placeholder=" …"), fill=SOFT)
@@ -246,24 +249,6 @@ def _up(tops: Sequence[float], rooms: Sequence[int], end: float) -> list[float]:
 # --- Words -------------------------------------------------------------------------------------------------------
 
 
-def dollars(low: float, high: float | None) -> str:
-    """`free`, `$12`, `$870 to 1,840`, `$800 and more`; cents only where they matter."""
-    if high is None:
-        return f"${_round(low)} and more"
-    if not high:
-        return "free"
-    return f"${_round(low)}" if _round(low) == _round(high) else f"${_round(low)} to {_round(high)}"
-
-
-def _round(usd: float) -> str:
-    return f"{usd:,.0f}" if usd >= 20 else amount(usd)
-
-
-def amount(usd: float) -> str:
-    """`12`, `1,840`, `9.50`."""
-    return f"{usd:,.2f}".removesuffix(".00")
-
-
 def _heading(advice: Advice) -> str:
     cost = advice.cost
     price = dollars(cost.low, cost.high)
@@ -284,7 +269,8 @@ def _users(users: int) -> str:
 def _bill(bill: Cost | Offer, scale: Scale) -> list[str]:
     """Price and name, on as many lines as it takes."""
     other = f" ({title_of(bill.scale)})" if isinstance(bill, Offer) and bill.scale != scale else ""
-    return wrap(f"{dollars(bill.low, bill.high)}: {bill.name}{other}", NAME_CHARS, max_lines=2, placeholder=" …")
+    more = " + ?" if isinstance(bill, Offer) and bill.left_out else ""
+    return wrap(f"{dollars(bill.low, bill.high)}{more}: {bill.name}{other}", NAME_CHARS, max_lines=2, placeholder=" …")
 
 
 # --- Marks -------------------------------------------------------------------------------------------------------

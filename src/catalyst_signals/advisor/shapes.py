@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import msgspec
 
-from catalyst_signals.advisor.tables import Capacity, Part, Scale
+from catalyst_signals.advisor.tables import Capacity, Dont, Feature, Milestone, Option, Part, Phase, Scale
 
 
 class Load(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,13 +91,20 @@ class MatrixAnswer(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class MatrixSays(msgspec.Struct, frozen=True, kw_only=True):
-    """The decision matrix's own answers to the same question."""
+    """The decision matrix's own answers to the same question, and what else it has for whoever asks it."""
 
     queue: MatrixAnswer
     deployment: MatrixAnswer
     cost: str
     setup_hours: str
     maintenance_hours: str
+    when: str  # One goes to this size.
+    stack: dict[str, tuple[str, ...]]  # Heading by heading.
+    options: dict[Part, tuple[Option, ...]]  # Everything there is to choose from, with its figures.
+    features: tuple[Feature, ...]
+    path: tuple[Milestone, ...]  # That it recommends, and `because` why.
+    because: tuple[str, ...]
+    donts: tuple[Dont, ...]
 
 
 class Usage(msgspec.Struct, frozen=True, kw_only=True):
@@ -167,6 +174,7 @@ class Advice(msgspec.Struct, frozen=True, kw_only=True):
     settings: dict[str, str]
     checklist: tuple[Check, ...]
     matrix: MatrixSays
+    next: Phase | None  # How one goes on to the next size, by the matrix and by us; None where there is none.
     missing: tuple[str, ...]
     notes: tuple[str, ...]  # What was decided between contradictions, warnings: a sentence each.
     capacity: Capacity

@@ -71,10 +71,7 @@ def remarks(load: Load, scale: Scale) -> Iterator[str]:
     """What is to be said of the size, a sentence each."""
     by_users, by_signals = size_of(load.users, 0), size_of(0, load.signals)
     if by_users != by_signals:
-        yield (
-            f"{load.users:,} users alone are {title_of(by_users)}, {load.signals:,} signals a day "
-            f"alone {title_of(by_signals)}: the larger one counts."
-        )
+        yield f"By users this is {title_of(by_users)}, by signals {title_of(by_signals)}: the larger counts."
     yield from _on_a_boundary(load, scale)
     end = sizes()[SCALES[-1]].users[1]
     if load.users > end:
@@ -87,6 +84,6 @@ def remarks(load: Load, scale: Scale) -> Iterator[str]:
 def _on_a_boundary(load: Load, scale: Scale) -> Iterator[str]:
     size = sizes()[scale]
     ends = [("users", load.users, size.users[1]), ("signals a day", load.signals, size.signals_per_day[1])]
-    for what, got, end in ends:
-        if got == end and scale != SCALES[-1]:
-            yield f"The matrix has {got:,} {what} in two sizes: here they belong to the smaller, {title_of(scale)}."
+    both = " and ".join(f"{got:,} {what}" for what, got, end in ends if got == end and scale != SCALES[-1])
+    if both:
+        yield f"The matrix has {both} in two sizes: here they belong to the smaller, {title_of(scale)}."

@@ -19,11 +19,14 @@ import typer
 from typer.exceptions import TyperException
 
 from catalyst_signals.cli import (
+    advise,
+    bench,
     changes,
     channels,
     console,
     deliveries,
     demo,
+    deploy,
     filters,
     halts,
     history,
@@ -86,8 +89,8 @@ def _everywhere(
 
 
 for group in (
-    demo, serve, publish, changes, signals, history, deliveries, halts, filters, keys, channels, ingest, items, targets,
-    store, safety, transfer, moving, status,
+    demo, advise, serve, publish, changes, signals, history, deliveries, halts, filters, keys, channels, ingest, items,
+    targets, store, safety, transfer, moving, status, deploy, bench,
 ):  # fmt: skip
     group.add_to(app)
 

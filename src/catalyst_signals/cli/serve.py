@@ -87,6 +87,8 @@ def _misconfigured(invalid: Any) -> Misconfigured:
     if not name:
         return Misconfigured(says)
     env = f"CATALYST_{name.upper()}"
+    if name == "admin_key":  # What was given may be most of a key.
+        return Misconfigured(f"the setting {name} ({env}) cannot be what it is: {says}", field=name)
     return Misconfigured(
         f"the setting {name} ({env}) cannot be {fault['input']!r}: {says}", field=name, got=fault["input"]
     )

@@ -40,6 +40,11 @@ class Names(msgspec.Struct, frozen=True, kw_only=True):
     scale: str = "small"
 
     @property
+    def droplet(self) -> str:
+        """The machine of DigitalOcean's that the advisor's bills are for."""
+        return "s-1vcpu-1gb" if self.scale == "mvp" else "s-1vcpu-2gb"
+
+    @property
     def google_region(self) -> str:
         """As Google names it: the default's city, or what was asked for."""
         return GOOGLE_REGION if self.region == AWS_REGION else self.region

@@ -5,8 +5,7 @@ Owns: `bills_of` and the page `README.md`. Knows nothing of what a set is made o
 
 from __future__ import annotations
 
-from catalyst_signals.advisor.costing import total
-from catalyst_signals.advisor.picture import dollars
+from catalyst_signals.advisor.costing import dollars, total
 from catalyst_signals.advisor.tables import Bill, bills
 from catalyst_signals.deploy import Target, targets
 

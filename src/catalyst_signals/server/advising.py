@@ -20,9 +20,10 @@ from catalyst_signals.advisor.capacity import read_capacity
 from catalyst_signals.advisor.facts import facts_of
 from catalyst_signals.advisor.picture import svg_of
 from catalyst_signals.advisor.shapes import Usage
+from catalyst_signals.advisor.sizing import MAX
 from catalyst_signals.advisor.standing import stand
 from catalyst_signals.errors import InvalidRequest
-from catalyst_signals.events import iso, now_us, parse_iso
+from catalyst_signals.events import iso, parse_iso
 from catalyst_signals.histograms import quantile
 from catalyst_signals.metrics import Numbers
 from catalyst_signals.projections import SystemState
@@ -33,14 +34,13 @@ from catalyst_signals.server.traffic import CHANNELS_MAX, DAY_US, DAYS_MAX, YOUN
 
 router = APIRouter(prefix="/v1")
 
-MOST = 1_000_000_000
-Whole = Annotated[int, msgspec.Meta(ge=0, le=MOST)]
-Amount = Annotated[float, msgspec.Meta(ge=0, le=MOST)]
+Whole = Annotated[int, msgspec.Meta(ge=0, le=MAX)]
+Amount = Annotated[float, msgspec.Meta(ge=0, le=MAX)]
 ASKED: dict[str, tuple[Any, str]] = {  # What may be asked, as Load has it, and what is allowed in words.
-    "users": (Whole, f"a whole number from 0 to {MOST:,}"),
-    "signals": (Whole, f"how many a day, a whole number from 0 to {MOST:,}"),
-    "budget": (Amount, f"dollars a month, from 0 to {MOST:,}"),
-    "devops_hours": (Amount, f"hours a week, from 0 to {MOST:,}"),
+    "users": (Whole, f"a whole number from 0 to {MAX:,}"),
+    "signals": (Whole, f"how many a day, a whole number from 0 to {MAX:,}"),
+    "budget": (Amount, f"dollars a month, from 0 to {MAX:,}"),
+    "devops_hours": (Amount, f"hours a week, from 0 to {MAX:,}"),
     "replay": (bool, "true or false"),
 }
 SVG = "image/svg+xml"
@@ -106,13 +106,13 @@ def _left_out(counted: Traffic) -> Iterator[str]:
 
 def _usage(node: Node, counted: Traffic) -> Usage:
     """What this server has to do: of the log as a whole, and of the connections of all processes on this port."""
-    at_us, seen = now_us(), _numbers(node)
-    users, users_growth = users_of(node.state, at_us)
+    seen = _numbers(node)
+    users, users_growth = users_of(node.state, counted.at_us)
     connections = _sum(seen, "catalyst_connections") + _sum(seen, "catalyst_streams")
     return Usage(
         users=users, users_growth=users_growth, signals_per_day=counted.week, signals_growth=counted.growth,
         connections=connections, connections_peak=max(connections, _sum(seen, "catalyst_connections_peak")),
-        delivery_p99_ms=_p99_ms(seen, "catalyst_delivery_seconds"), since=iso(_since_us(counted, at_us)),
+        delivery_p99_ms=_p99_ms(seen, "catalyst_delivery_seconds"), since=iso(_since_us(counted)),
         store_bytes=_of_the_first(seen, "catalyst_store_bytes"), busiest_minute=counted.busiest_minute,
         disk_free_bytes=_coarse(_of_the_first(seen, "catalyst_disk_free_bytes")),
         signals_last_day=counted.day, signals_last_month=counted.month,
@@ -124,9 +124,9 @@ def _coarse(amount: int | None) -> int | None:
     return None if amount is None else int(float(f"{amount:.2g}"))
 
 
-def _since_us(counted: Traffic, at_us: int) -> int:
-    """What the days are counted from."""
-    return max(counted.since_us or at_us, at_us - int(DAYS_MAX * DAY_US))
+def _since_us(counted: Traffic) -> int:
+    """What the days are counted from: the same for all who ask within a minute."""
+    return max(counted.since_us or counted.at_us, counted.at_us - int(DAYS_MAX * DAY_US))
 
 
 def users_of(state: SystemState, at_us: int) -> tuple[int, float | None]:

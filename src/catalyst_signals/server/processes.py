@@ -17,7 +17,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -206,14 +206,15 @@ class Parent:
     async def _spawn(self, number: int) -> asyncio.subprocess.Process:
         child = await asyncio.create_subprocess_exec(
             sys.executable, "-c", f"from {__name__} import child; child()",
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, env=_without_key(os.environ),
             start_new_session=True,  # Ctrl-C is for us; the order of stopping is ours.
         )  # fmt: skip
         self._children[number] = child
         told = settings_of(self._settings, number, self._port, self._path)
         place = Place(number, self._count, self._path)
-        # Of a secret a dump has stars only; a child reads that itself, where we did.
-        shown = told.model_dump(mode="json", exclude={"admin_key"})
+        # A dump has stars for it, and only who owns the log takes it.
+        secret = told.admin_key.get_secret_value() if number == 1 else ""
+        shown = told.model_dump(mode="json") | {"admin_key": secret}
         order = {"settings": shown, "place": msgspec.to_builtins(place)}
         assert child.stdin is not None
         child.stdin.write(json.dumps(order).encode() + b"\n")
@@ -247,6 +248,11 @@ class Parent:
             await asyncio.wait(waits, timeout=self._settings.drain_s + LATE_S)
         for child in children:
             _kill(child)
+
+
+def _without_key(environment: Mapping[str, str]) -> dict[str, str]:
+    """The first admin key goes by the pipe: what a process was given at its start can be looked at while it runs."""
+    return {name: value for name, value in environment.items() if name.upper() != "CATALYST_ADMIN_KEY"}
 
 
 def _kill(child: asyncio.subprocess.Process) -> None:

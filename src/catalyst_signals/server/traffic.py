@@ -47,9 +47,10 @@ class Traffic:
     """Signals a day, as means of the last day, of the last seven and thirty, or of as many days as there were.
 
     `growth` is by how much that changes a day; None while the log is too young to tell. `busiest_minute` is of the
-    newest events, within a day. `since_us` is when the log began; None for an empty one.
+    newest events, within a day. `at_us` is when it was counted, `since_us` when the log began; None for an empty one.
     """
 
+    at_us: int
     since_us: int | None
     day: float
     week: float
@@ -87,7 +88,7 @@ async def traffic(store: Store, channels: Iterable[str], at_us: int, *, began_us
         return sum((of_channel[window] for of_channel in rates.values()), 0.0)
 
     return Traffic(
-        since_us=since_us, day=a_day(1.0), week=a_day(week), month=a_day(month),
+        at_us=at_us, since_us=since_us, day=a_day(1.0), week=a_day(week), month=a_day(month),
         growth=_growth(a_day(recent), recent, a_day(month), month) if days >= YOUNG_DAYS else None,
         busiest_minute=max(sum(minutes.values(), Counter()).values(), default=0),
         channels_left_out=len(extents) - len(rates),

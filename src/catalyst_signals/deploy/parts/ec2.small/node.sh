@@ -18,7 +18,7 @@ id catalyst >/dev/null 2>&1 || useradd --system --home-dir /var/lib/catalyst --s
 set -- "$PWD"/catalyst_signals-*
 if [ -e "$1" ]; then from="@ file://$1"; else from="== $version"; fi
 python3 -m venv /opt/catalyst
-/opt/catalyst/bin/pip install -q "catalyst-signals[server,postgresql,redis] $from"
+/opt/catalyst/bin/pip install -q -c systemd/constraints.txt "catalyst-signals[server,postgresql,redis] $from"
 
 # By these RDS shows that it is RDS.
 curl --silent --show-error --fail --output /etc/ssl/rds.pem https://truststore.pki.rds.amazonaws.com/global/global-bundle.pem

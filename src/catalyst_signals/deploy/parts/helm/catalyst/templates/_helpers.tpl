@@ -80,7 +80,7 @@ imagePullSecrets:
 {{- $own := dict "CATALYST_HOST" "0.0.0.0" "CATALYST_PORT" 8080 "CATALYST_LOG_FORMAT" "json" "CATALYST_DRAIN_S" .Values.shutdown.drainSeconds }}
 {{- with .Values.domain }}{{ $_ := set $own "CATALYST_PUBLIC_URL" (printf "https://%s" .) }}{{ end }}
 {{- with .Values.trustedProxies }}{{ $_ := set $own "CATALYST_TRUSTED_PROXIES" (join "," .) }}{{ end }}
-{{- range $name, $value := merge $own .Values.settings }}
+{{- range $name, $value := merge $own (.Values.settings | default dict) }}
 - {name: {{ $name }}, value: {{ include "catalyst.text" $value | quote }}}
 {{- end }}
 {{- end }}
