@@ -71,11 +71,35 @@ def test_secrets_are_new_each_time_shown_once_and_of_the_right_form(
     assert len(set(shown)) == 4
 
 
+def test_who_writes_a_set_again_is_told_that_its_secrets_are_not_for_what_runs(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """The set of the next release goes into the same folder: with its password the nodes would be locked out."""
+    assert "keeps those it has" not in deploy(capfd, "compose", "--out", tmp_path)
+    assert "keeps those it has" in deploy(capfd, "compose", "--out", tmp_path)
+
+
+def test_the_screen_is_short_and_says_whose_name_it_is(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """Secrets and steps are not pushed off it by files; an example's name is called one."""
+    for target, scale in SETS:
+        said = deploy(capfd, target, "--scale", scale, "--out", tmp_path / target / scale)
+        assert said.count("\n") < 40, target
+        assert all(path.rpartition("/")[2] in said for path in set_of(target, scale))
+        assert ("That name is an example: --domain" in said) == (target != "local"), target
+    assert "is an example" not in deploy(capfd, "compose", "--domain", "a.acme.dev", "--out", tmp_path / "named")
+
+
+@pytest.mark.parametrize(("target", "scale"), SETS)
+def test_no_name_of_the_example_is_left(target: str, scale: str) -> None:
+    """Commands of a guide are copied as they stand."""
+    for path, text in set_of(target, scale, "tape.acme.dev").items():
+        assert "signals.example.org" not in text, path
+
+
 def test_what_differs_is_filled_in(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
     """The name in the proxy, in the settings and in the certificate is one."""
     deploy(capfd, "compose", "--out", tmp_path, "--domain", "tape.acme.dev", "--email", "ops@acme.dev")
     files = there(tmp_path)
-    assert not any("signals.example.org" in text for text in files.values())
     assert "server_name tape.acme.dev;" in files["nginx/catalyst.conf"]
     assert 'CATALYST_PUBLIC_URL: "https://tape.acme.dev"' in files["compose/compose.yaml"]
     assert "DOMAIN: tape.acme.dev, EMAIL: ops@acme.dev" in files["compose/compose.yaml"]
@@ -158,6 +182,14 @@ def test_without_a_target_they_are_listed(capfd: pytest.CaptureFixture[str]) -> 
     listed = json.loads(deploy(capfd, "--json"))
     assert [each["name"] for each in listed] == list(targets())
     assert all(each["bills"] for each in listed)
+
+
+def test_a_target_has_the_names_that_people_have_for_it(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """`eks` is Kubernetes; no name is of two."""
+    names = [name for target in targets().values() for name in (target.name, *target.also)]
+    assert len(set(names)) == len(names)
+    deploy(capfd, "eks", "--out", tmp_path)
+    assert there(tmp_path) == set_of("kubernetes", "small")
 
 
 def test_a_target_that_is_not_there_and_a_folder_that_is_not_given(capfd: pytest.CaptureFixture[str]) -> None:

@@ -46,6 +46,17 @@ def test_a_misspelt_word_is_noticed(tmp_path: Path) -> None:
         checked("check-jsonschema", "--builtin-schema", "vendor.compose-spec", tmp_path / "compose.yaml")
 
 
+def test_the_guide_runs_nothing_beside_what_has_its_address(scale: str) -> None:
+    """A second container of a service cannot have the first one's address; one that it waits for would write a log."""
+    guide = set_of("compose", scale)["compose.md"]
+    runs = re.findall(r"docker compose run (?:(--\S+(?: rm| catalyst)?) )*(\w\S*)", guide)
+    (stopped,) = re.findall(r"docker compose stop (.*?) *#", guide)
+    assert runs
+    assert {name for _, name in runs} <= set(stopped.split())
+    assert guide.count("docker compose run --rm --no-deps ") == guide.count("docker compose run ")
+    assert set(stopped.split()) - {"catalyst-2"} <= set(composed(scale)["services"])
+
+
 def test_prometheus_and_alertmanager_read_their_configurations(tmp_path: Path) -> None:
     """With the rules where Compose mounts them."""
     folder = written("compose", "small", tmp_path)
@@ -99,6 +110,12 @@ def test_compose_pins_checks_and_restarts_every_service(scale: str) -> None:
         assert "logging" in service, f"{name} fills the disk with its log"
         for port in service.get("ports", []):
             assert port in ("80:80", "443:443") or port.startswith("127.0.0.1:"), f"{name} is open to the world: {port}"
+
+
+def test_only_nodes_are_given_the_first_admin_key(scale: str) -> None:
+    """Nobody else has a use for it."""
+    given = {name for name, each in composed(scale)["services"].items() if "ADMIN_KEY" in str(each)}
+    assert given == {name for name in composed(scale)["services"] if name.startswith("catalyst-")}
 
 
 def test_compose_agrees_with_the_files_it_mounts(scale: str) -> None:

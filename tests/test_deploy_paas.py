@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from catalyst_signals.deploy import targets
 from catalyst_signals.server.settings import Settings
 from tests.deployed import checked, set_of, written
 
@@ -32,6 +33,15 @@ def test_what_writes_a_file_is_never_there_twice() -> None:
     overlap = {scale: railway(scale)["deploy"]["overlapSeconds"] for scale in ("mvp", "small")}
     assert overlap["mvp"] == 0 < overlap["small"]
     assert all(railway(scale)["deploy"]["numReplicas"] == 1 for scale in overlap)
+
+
+def test_what_comes_next_on_railway_keeps_the_log() -> None:
+    """Without the volume every deployment would begin a new log, and nobody would be told."""
+    steps = " ".join(targets()["railway"].next)
+    folder = variables("mvp")["CATALYST_STORE_URL"].removeprefix("sqlite:///").rpartition("/")[0]
+    for text in (steps, set_of("railway", "mvp")["railway.md"]):
+        assert f"railway volume add --service catalyst --mount-path {folder}" in text
+    assert steps.index("volume add") < steps.index("railway up")
 
 
 @pytest.mark.parametrize("scale", ["mvp", "small"])

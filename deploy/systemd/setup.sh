@@ -4,13 +4,14 @@
 #
 # It may be run again, also with the set of another release or for another name: the log, its keys, your settings and the
 # secrets, which are made here and never leave, stay; the files of this set are put over those of before. PROXY=haproxy
-# takes HAProxy for nginx, WAF=1 puts ModSecurity with OWASP's rules into nginx; say so again when you run it again.
+# takes HAProxy for nginx, WAF=1 puts ModSecurity with OWASP's rules into nginx; either stays so.
 set -eu
 cd "$(dirname "$0")/.."
 export DEBIAN_FRONTEND=noninteractive
 
 domain=signals.example.org email=admin@example.org scale=small version=0.1.0
-proxy=${PROXY:-nginx}
+proxy=${PROXY:-$(sed -n 's/^RELOAD="systemctl reload \(.*\)"$/\1/p' /etc/catalyst/certificate.env 2>/dev/null || true)}
+proxy=${proxy:-nginx}
 settings=/etc/catalyst/catalyst.env
 key=/root/catalyst-admin-key
 
@@ -72,6 +73,8 @@ CONF
 configure() { # The settings of every node; once they are there only the host's name is of this script.
     install -d -g catalyst -m 0750 /etc/catalyst
     if [ -e "$settings" ]; then
+        [ "$scale" = mvp ] || grep -q ^CATALYST_STORE_URL= "$settings" ||
+            stop "the log of this machine is an SQLite file: bring it to PostgreSQL first, and say where in $settings"
         sed -i "s|^CATALYST_PUBLIC_URL=.*|CATALYST_PUBLIC_URL=https://$domain|" "$settings"
         return
     fi
@@ -174,4 +177,5 @@ first_start
 front
 services
 machine
-say "https://$domain; the admin key is in $key: keep it, then delete that file. Copies of /etc/catalyst/offsite.key belong elsewhere too"
+say "https://$domain serves. Keep a copy of /etc/catalyst/offsite.key elsewhere"
+[ ! -s "$key" ] || say "the first admin key is in $key: keep it, then delete that file"

@@ -296,7 +296,8 @@ async def test_over_tls_with_a_password_and_no_more_rights_than_are_needed(
     "url",
     [
         "redis://", "redis://a,b", "redis://a/x", "redis://a/0/1", "redis://a:port", "redis://a?timeout_ms=0",
-        "redis://a?colour=red", "rediss://a?verify=maybe", "redis+sentinel://a", "redis+cluster://a/0", "memcached://", "memcached://a:port",
+        "redis://a?colour=red", "rediss://a?verify=maybe",
+        "rediss://a?verify=no&ca=ca.pem", "redis+sentinel://a", "redis+cluster://a/0", "memcached://", "memcached://a:port",
         "memcached://a/0", "memcached://a?timeout_ms=x", "memory:?a=b", "tape://a", "redis://a?sentinel_password=hush",
         "redis+sentinel://a?sentinel_password=hush", "redis+sentinel://a/m?sentinel_pasword=hush",
     ],

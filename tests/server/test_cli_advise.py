@@ -26,11 +26,14 @@ import pytest
 
 from catalyst_signals import advisor
 from catalyst_signals.advisor import Load, advise
-from catalyst_signals.advisor.shapes import Advice
+from catalyst_signals.advisor.capacity import read_capacity
+from catalyst_signals.advisor.shapes import Advice, Usage
 from catalyst_signals.advisor.sizing import title_of
+from catalyst_signals.advisor.standing import stand
 from catalyst_signals.advisor.tables import Cell, Option
 from catalyst_signals.cli import run
-from catalyst_signals.cli.advice import say_advice
+from catalyst_signals.cli.advice import say_advice, say_charts
+from catalyst_signals.cli.wizard import Answers
 from tests.running import RunningServer
 
 pytestmark = pytest.mark.slow
@@ -105,6 +108,9 @@ def test_in_full_it_shows_everything_that_the_matrix_has(users: int, capfd: pyte
     texts += [*matrix.because, *(text for lines in matrix.stack.values() for text in lines)]
     texts += [text for step in advice.next.step for text in (step.what, *step.how, step.ours)] if advice.next else []
     texts += [text for each in matrix.donts for text in (each.what, each.why)] if advice.next else []
+    texts += [matrix.complexity, matrix.when, matrix.setup_hours, matrix.maintenance_hours, advice.cost.note]
+    texts += [text for each in advice.cost.lines for text in (each.what, each.why)]
+    texts += [text for each in advice.stack.values() for text in (each.decision, each.matrix_runner_up)]
     plain_words = {word.strip(",;.()") for word in said}
     for text in texts:
         assert {word.strip(",;.()") for word in text.split() if len(word) < 40} <= plain_words, text
@@ -114,6 +120,70 @@ def cells_of(option: Option) -> Iterator[Cell]:
     """What a table says of it in words."""
     values = [getattr(option, name) for name in option.__struct_fields__]
     yield from (value for value in values if isinstance(value, Cell))
+
+
+def shown(capfd: pytest.CaptureFixture[str], advice: Advice, answers: Answers | None = None) -> list[str]:
+    """The lines of the short answer, each with single spaces."""
+    capfd.readouterr()
+    say_advice(advice)
+    if answers is not None:
+        say_charts(advice, answers)
+    return [" ".join(line.split()) for line in capfd.readouterr().out.splitlines()]
+
+
+def test_the_screen_marks_what_fits_and_says_what_runs_until_then(capfd: pytest.CaptureFixture[str]) -> None:
+    """Who has $200 and 6 hours sees what these buy; a price that is known in part is not said to fit."""
+    lines = shown(capfd, advise(Load(users=60, signals=500, budget=200, devops_hours=6)))
+    fitting = [line for line in lines if line.endswith(" fits")]
+    assert fitting == ["Heroku $129 to 236 4 fits"] and "Railway $46 to 96 + ? 4" in lines
+    dear = shown(capfd, advise(Load(users=60, signals=500, budget=100, devops_hours=6)))
+    assert "Heroku $129 to 236 4" in dear
+    said = " ".join(lines)
+    assert "Not built yet: the broker Redis Streams (redis+streams://) (until then Redis Pub/Sub); " in said
+    assert "later, to Large when absolutely necessary 8-12 weeks, risk high; downtime by the matrix 8-24 hours" in said
+    assert "Do not: Start with Kubernetes" in said and "200-1,000 a day" in said and "signals stored" not in said
+
+
+@pytest.mark.parametrize(
+    ("load", "command"),
+    [
+        (Load(users=3), "catalyst deploy local --scale mvp --out local"),
+        (Load(users=15), "catalyst deploy systemd --scale small --out systemd"),
+        (Load(users=15, devops_hours=2), "catalyst deploy railway --scale small --out railway"),
+        (Load(users=60), "catalyst deploy ecs --scale small --out ecs"),
+        (Load(users=500), "catalyst deploy ecs --scale small --out ecs"),
+    ],
+    ids=str,
+)
+def test_the_next_command_is_for_the_place_that_is_advised(
+    load: Load, command: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert any(line.startswith(command) for line in shown(capfd, advise(load)))
+
+
+def test_where_a_server_stands_is_a_table_of_its_limits(capfd: pytest.CaptureFixture[str]) -> None:
+    """What is reached, what is near, and what does not grow."""
+    seen = Usage(users=20, signals_per_day=150.0, signals_growth=1.0, users_growth=0.0, store_bytes=5_000_000)
+    lines = shown(capfd, advise(Load(users=20, signals=150), standing=stand(seen, read_capacity())))
+    assert any(line.startswith("users 20 20 users") and line.endswith("100 % now matrix") for line in lines)
+    assert any(line.startswith("signals 150 200 a day") and line.endswith("75 % in 50 days matrix") for line in lines)
+    assert any(line.startswith("connections") and line.endswith("0 % - measured") for line in lines)
+    assert lines[0].startswith("It stands at Small. Move to Medium")
+
+
+@pytest.mark.parametrize(
+    ("budget", "hours", "says"),
+    [
+        (50, 4, "All three allow DigitalOcean."),
+        (0, 8, "They disagree: users and budget, users and experience, budget and experience."),
+        (50, 2, "They disagree: users and experience."),
+    ],
+)
+def test_whether_the_charts_agree_is_said(
+    budget: float, hours: float, says: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    load = Load(users=15, budget=budget, devops_hours=hours)
+    assert says in shown(capfd, advise(load), Answers(load, "basic", persistent=False, several=False))
 
 
 def test_what_a_table_or_a_server_says_cannot_paint(capfd: pytest.CaptureFixture[str]) -> None:
@@ -368,12 +438,16 @@ def test_a_wrong_answer_is_told_what_is_allowed_and_asked_again() -> None:
     with terminal() as screen:
         screen.type("many")
         screen.until("a whole number from 0; got 'many'")
+        screen.type("²")
+        screen.until("a whole number from 0; got '²'")
         screen.type("15", "-2")
         screen.until("a whole number from 0; got '-2'")
         screen.type("200", "perhaps")
         screen.until("yes or no; got 'perhaps'")
         screen.type("no", "lots")
         screen.until("dollars from 0, or any; got 'lots'")
+        screen.type("inf")
+        screen.until("dollars from 0, or any; got 'inf'")
         screen.type("any", "guru")
         screen.until("none, basic, advanced, or hours a week from 0; got 'guru'")
         screen.type("12", "no")

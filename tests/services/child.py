@@ -15,6 +15,7 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -158,12 +159,19 @@ class Child:
             self.process.wait(within_s)
         except subprocess.TimeoutExpired:
             self.kill()
+        else:
+            self._sweep()
 
     def kill(self) -> None:
         """kill -9"""
         if self.process is not None and self.process.poll() is None:
-            self.process.kill()
+            self._sweep()
             self.process.wait()
+
+    def _sweep(self) -> None:
+        """What a script started goes with it, as with the first process of a container."""
+        with suppress(ProcessLookupError):
+            os.killpg(self.pid, signal.SIGKILL)
 
     def freeze(self) -> None:
         """It hangs from now on, with its sockets open."""

@@ -26,8 +26,8 @@ NAME = "localhost"  # The only one that leads here.
 
 
 @contextmanager
-def authority(plain: int, tls: Certificate) -> Iterator[str]:
-    """An ACME server that asks at this port; where its directory is."""
+def authority(plain: int, tls: Certificate, **more: str) -> Iterator[str]:
+    """An ACME server that asks at this port; where its directory is. `more` stands in its environment."""
     port, manages = free_ports(2)
     folder = Folder("pebble")
     settings = {
@@ -42,7 +42,7 @@ def authority(plain: int, tls: Certificate) -> Iterator[str]:
         with urllib.request.urlopen(url, context=trust, timeout=2) as answer:
             return bool(answer.status == 200)
 
-    quick = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"}
+    quick = {"PEBBLE_VA_NOSLEEP": "1", "PEBBLE_WFE_NONCEREJECT": "0"} | more
     child = Child([program("pebble"), "-config", config], folder, answers, env=quick)
     child.start()
     try:
@@ -75,25 +75,26 @@ class Asker:
         text = set_of("compose", "small")["certificate/certificate.sh"]
         self._script.write_text(text.replace("/etc/letsencrypt", f"{folder}/etc"))
         self._environment = os.environ | {
-            "DOMAIN": NAME, "EMAIL": "admin@example.org", "TLS_DIR": str(folder / "tls"), "CHALLENGE": challenge,
+            "EMAIL": "admin@example.org", "TLS_DIR": str(folder / "tls"), "CHALLENGE": challenge,
             "RELOAD": f"mkdir {folder}/told", "REQUESTS_CA_BUNDLE": str(tls.chain),
             "CERTBOT_MORE": f"--server {directory} --config-dir {folder}/etc --work-dir {folder}/work "
             f"--logs-dir {folder}/logs",
         }  # fmt: skip
 
-    def run(self, *words: str) -> int:
+    def run(self, *words: str, name: str = NAME) -> int:
         """Its exit code."""
         return subprocess.run(
-            ["/bin/sh", self._script, *words], env=self._environment, capture_output=True, timeout=60, check=False
-        ).returncode
+            ["/bin/sh", self._script, *words], env=self._environment | {"DOMAIN": name}, capture_output=True,
+            timeout=60, check=False,
+        ).returncode  # fmt: skip
 
-    def issuer(self) -> str:
-        """Who signed what the proxy has."""
+    def issuer(self, name: str = NAME) -> str:
+        """Who signed what the proxy has, which is for this name."""
         said = subprocess.run(
             [program("openssl"), "x509", "-in", self.chain, "-noout", "-issuer", "-ext", "subjectAltName"],
             capture_output=True, text=True, timeout=30, check=True,
         ).stdout  # fmt: skip
-        assert f"DNS:{NAME}" in said
+        assert f"DNS:{name}" in said
         return said.splitlines()[0]
 
 
@@ -112,6 +113,20 @@ def test_a_certificate_is_got_through_the_proxy_and_put_where_it_reads_it(kind: 
         assert (tmp_path / "told").is_dir()
         ssl.create_default_context().load_cert_chain(tmp_path / "tls" / "catalyst.pem")
         assert asker.run() == 0, "told twice: mkdir would fail"
+
+
+def test_another_name_gets_another_certificate(tmp_path: Path) -> None:
+    """Nobody is asked whether that is meant: `catalyst deploy --domain` said so. Once, and then it stays."""
+    tls = Certificate(tmp_path)
+    (nobody,) = free_ports(1)
+    with authority(nobody, tls, PEBBLE_VA_ALWAYS_VALID="1") as directory:
+        asker = Asker(tmp_path, directory, f"--webroot --webroot-path {tmp_path}", tls)
+        assert asker.run() == 0
+        (tmp_path / "told").rmdir()
+        assert asker.run(name="tape.example.org") == 0
+        assert "Pebble" in asker.issuer("tape.example.org")
+        assert (tmp_path / "told").is_dir()
+        assert asker.run(name="tape.example.org") == 0, "told twice: mkdir would fail"
 
 
 def test_a_name_that_leads_elsewhere_leaves_what_is_there(tmp_path: Path) -> None:

@@ -139,7 +139,7 @@ def test_a_new_certificate_is_taken_without_a_restart(site: Containers, tmp_path
     served = ssl.PEM_cert_to_DER_cert(new.chain.read_text())
     until(lambda: _served(site) == served)
     assert site.started["nginx"].child.pid == pid
-    assert (site.volume("tls") / "catalyst.key").stat().st_mode & 0o077 == 0
+    assert all((site.volume("tls") / f"catalyst.{each}").stat().st_mode & 0o077 == 0 for each in ("key", "pem"))
     assert (site.volume("tls") / "catalyst.pem").read_text() == new.chain.read_text() + new.key.read_text()
 
 

@@ -72,7 +72,7 @@ def build(root: Path) -> None:
 def sh(step: str, cwd: Path) -> None:
     """A RUN of the Dockerfile."""
     path = f"{ROOT / '.tools' / 'bin'}{os.pathsep}{os.environ['PATH']}"
-    _run(["/bin/sh", "-c", step], cwd, PATH=path, UV_LINK_MODE="copy")
+    _run(["/bin/sh", "-c", step], cwd, PATH=path, UV_LINK_MODE="copy", UV_COMPILE_BYTECODE="1")  # As its ENV says.
 
 
 def uv(*words: str, cwd: Path) -> None:

@@ -59,6 +59,7 @@ node() { # PORT
 }
 case "$*" in
 "enable -q --now postgresql redis-server")
+    [ -n "$(pg_lsclusters -h)" ] || pg_createcluster 15 main >/dev/null
     pg_lsclusters -h | while read -r version name _; do
         pg_ctlcluster "$version" "$name" start 2>/dev/null || true # It is there already.
     done ;;
@@ -67,6 +68,7 @@ case "$*" in
     runuser -u redis -- redis-server /etc/redis/redis.conf --daemonize yes >/dev/null ;;
 "reload-or-restart nginx") nginx -s reload 2>/dev/null || nginx ;;
 "reload-or-restart haproxy")
+    [ ! -e /run/haproxy.cfg ] || exit 0
     install -d /run/haproxy # And no more connections than this machine lets a process open.
     sed 's/maxconn 20000/maxconn 2000/' /etc/haproxy/haproxy.cfg >/run/haproxy.cfg && haproxy -D -f /run/haproxy.cfg ;;
 "disable -q --now nginx") nginx -s stop ;;
@@ -99,12 +101,14 @@ stat -c '%a %U:%G %n' /etc/catalyst/* /root/catalyst-admin-key /etc/nginx/tls/* 
 mv /root/catalyst-admin-key "$T/key"
 echo CATALYST_POLL_S=0.5 >>/etc/catalyst/catalyst.env
 : >"$T/told"
+[ "$SCALE" = mvp ] || export WAF=1
 sh "$T/second/systemd/setup.sh" # Again, with another name, beside nodes that run.
 [ ! -e /root/catalyst-admin-key ]
 for each in etc/catalyst etc/nginx etc/systemd/system etc/apt/apt.conf.d/52catalyst; do
     mkdir -p "$T/made/${each%/*}" && cp -a "/$each" "$T/made/$each"
 done
 ask v1/keys keys
+ask '?q=<script>alert(1)</script>' refused --no-fail --output /dev/null --write-out '%{http_code}'
 ask v1/channels/main/signals stored --json '{"id": "kept", "symbol": "ACME", "action": "BUY"}'
 
 echo RESTIC_REPOSITORY=/root/elsewhere >/etc/catalyst/offsite.env
@@ -113,7 +117,11 @@ rm /var/lib/catalyst-backup/*
 sh "$T/again.sh"
 ask 'v1/channels/main/events?after=0' events
 cp "$T/told" "$T/told-nginx"
-[ "$SCALE" = small ] || PROXY=haproxy sh "$T/second/systemd/setup.sh" # It is the same at both.
+if [ "$SCALE" = mvp ]; then # It is the same at both.
+    PROXY=haproxy sh "$T/second/systemd/setup.sh"
+    sh "$T/second/systemd/setup.sh"
+    ! sh "$T/larger/systemd/setup.sh" # Two nodes on a file: it says so, and everything goes on.
+fi
 ask healthz haproxy --retry 5 --retry-all-errors # It looks once a second whether a node is back.
 cp -a /var/log/catalyst "$T/logs"
 chmod -R a+rX "$T/made" "$T/logs"
@@ -147,6 +155,7 @@ def machine(request: pytest.FixtureRequest, image: Folder) -> Path:
         _script(top / "bin" / name, f'echo "{name} $*" >>{top}/told\n[ {name} != certbot ]')
     for name, domain in (("first", FIRST), ("second", SECOND)):
         written("systemd", request.param, top / name, domain)
+    written("systemd", "small", top / "larger")
     (top / "again.sh").write_text(way_back(request.param))
     environment = os.environ | {
         "T": str(top), "VERSION": Names().version, "LAYERS": " ".join(LAYERS), "SECOND": SECOND, "SCALE": request.param,
@@ -155,7 +164,7 @@ def machine(request: pytest.FixtureRequest, image: Folder) -> Path:
     done = subprocess.run(
         ["unshare", *spaces, "sh", "-c", RUN], env=environment, capture_output=True, text=True, timeout=120, check=False
     )
-    if re.search(r"unshare: |mount: .*overlay", done.stderr):
+    if re.search(r"^(unshare|mount): ", done.stderr, re.MULTILINE):
         pytest.skip(f"no layer can be put over this machine: {done.stderr}")
     assert done.returncode == 0, done.stdout[-2000:] + done.stderr[-3000:]
     (top / "said").write_text(done.stdout + done.stderr)
@@ -195,6 +204,7 @@ def test_the_first_admin_key_is_kept_for_its_owner_alone(machine: Path) -> None:
     assert "600 root:root /root/catalyst-admin-key" in modes
     assert "600 root:root /etc/catalyst/offsite.key" in modes
     assert "600 root:root /etc/nginx/tls/catalyst.key" in modes
+    assert "600 root:root /etc/nginx/tls/catalyst.pem" in modes
     assert re.search(r"^640 root:\w+ /etc/catalyst/catalyst.env$", modes, re.MULTILINE)
     assert "700 catalyst:catalyst /var/lib/catalyst" in modes
 
@@ -209,6 +219,11 @@ def test_a_second_run_keeps_the_settings_and_takes_the_other_name(machine: Path)
     told = (machine / "told").read_text()
     assert "systemctl enable -q catalyst@8080\nsystemctl restart catalyst@8080\n" in told
     assert ("systemctl restart catalyst@8081" in told) == small, "an SQLite file has one writer"
+
+
+def test_a_larger_scale_is_refused_while_the_log_is_a_file(machine: Path) -> None:
+    """The second node would find it taken."""
+    assert ("the log of this machine is an SQLite file" in (machine / "said").read_text()) == (machine.name == "mvp")
 
 
 def test_the_units_are_where_systemd_looks(machine: Path) -> None:
@@ -238,13 +253,19 @@ def test_nginx_reads_all_of_it_as_it_lies_there(machine: Path) -> None:
     assert f"does {SECOND} lead here?" in (machine / "said").read_text()
 
 
+def test_a_waf_stands_before_it_when_it_is_asked_for(machine: Path) -> None:
+    """An attack gets 403 of it, and without it what the server says to a page that is not there."""
+    assert (machine / "refused").read_text() == ("403" if machine.name == "small" else "404")
+
+
 def test_the_other_proxy_takes_its_place(machine: Path) -> None:
-    """Both want the same ports; a request goes through."""
+    """Both want the same ports; a request goes through. Who does not say it again keeps it."""
     assert (machine / "haproxy").read_text()
     if machine.name == "small":
         return
     told = (machine / "told").read_text()
     assert told.index("systemctl disable -q --now nginx") < told.index("systemctl reload-or-restart haproxy")
+    assert told.count("systemctl reload-or-restart haproxy") == 2
 
 
 def test_the_firewall_lets_in_the_web_and_never_locks_out_its_owner(machine: Path) -> None:

@@ -71,6 +71,12 @@ def test_deliveries_grow_with_users_and_with_signals() -> None:
     assert fast.days == pytest.approx((100_000 - fast.used) / (100 * growth))
 
 
+def test_who_comes_brings_as_many_connections_as_those_who_are_here() -> None:
+    """Two each: a phone and a desk."""
+    found = limits(standing(connections_peak=16, users_growth=100.0))["connections"]
+    assert found.days == pytest.approx((found.of - 16) / 200)
+
+
 def test_the_disk_is_filled_by_the_signals_of_each_day() -> None:
     found = limits(standing(store_bytes=1_000_000, disk_free_bytes=5_000_000))["disk"]
     assert found.of == 6_000_000 and found.days == pytest.approx(100)

@@ -63,7 +63,7 @@ def advise(
         checklist=tuple(_check(item, facts) for item in _checklist(scale)),
         matrix=_matrix(load, scale), next=_next(scale),
         missing=tuple(dict.fromkeys(word for each in stack.values() for word in each.missing)),
-        notes=(*_notes(load, bill, cost, scale), *_by_what_is_there(load, cost, capacity, stack, facts)),
+        notes=(*_notes(load, bill, cost, scale), *_by_what_is_there(load, scale, cost, capacity, stack, facts)),
         capacity=capacity,
         abilities=tuple(abilities(load, scale, taken["queue"], capacity)), server=standing,
     )  # fmt: skip
@@ -98,6 +98,7 @@ def _chosen(part: Part, option: Option, scale: Scale, cost: Cost) -> Chosen:
         runner_up=_runner_up(part, pick, option), missing=missing,
         matrix=option.name if said in (option.name, *option.also) else said,
         instead=runs_today(scale, part).name if missing else "", decision=pick.decision,
+        matrix_runner_up=pick.matrix_runner_up,
     )  # fmt: skip
 
 
@@ -157,7 +158,7 @@ def _matrix(load: Load, scale: Scale) -> MatrixSays:
         queue=_said(choosing.choose_message_queue(load.users, load.signals, load.replay)),
         deployment=_said(choosing.deployment_for(scale, load.users, load.budget, load.devops_hours)),
         cost=size.cost.says, setup_hours=size.setup_hours.says, maintenance_hours=size.maintenance_hours.says,
-        when=f"{size.due}: {size.when}", stack=size.lists,
+        complexity=size.complexity, when=f"{size.due}: {size.when}", stack=size.lists,
         options={part: tuple(options(part).values()) for part in PARTS}, features=_features(),
         path=_journey().milestone, because=_journey().because, donts=_journey().dont,
     )  # fmt: skip
@@ -198,12 +199,12 @@ def _notes(load: Load, bill: Bill, cost: Cost, scale: Scale) -> Iterator[str]:
 
 
 def _by_what_is_there(
-    load: Load, cost: Cost, capacity: Capacity, stack: dict[Part, Chosen], facts: frozenset[str]
+    load: Load, scale: Scale, cost: Cost, capacity: Capacity, stack: dict[Part, Chosen], facts: frozenset[str]
 ) -> Iterator[str]:
     """What the matrix cannot know: a machine's speed, and what one has already."""
     most = min(users for _, users in carried(load, capacity))
     best = cost.best_that_fits
-    if best is not None and load.users < BUSY * most:
+    if best is not None and best.scale != scale and load.users < BUSY * most:
         yield (
             f"{sizing.title_of(best.scale)} is fast enough all the same: one process on the machine that was measured "
             f"carries {about(most)} users at these signals. A larger size is for what fails over."

@@ -79,7 +79,7 @@ def cost_of(load: Load, scale: Scale) -> tuple[Bill, Cost]:
         name=bill.name, kind=bill.kind, lines=tuple(_lines(bill)), low=low, high=high, fits_budget=fits_budget,
         fits_hours=fits_hours, best_that_fits=offer_of(best) if best is not bill else None,
         offers=tuple(offer_of(each) for each in bills() if each.scale == scale and each is not bill),
-        left_out=_left_out(bill), matrix=totals_of(scale),
+        left_out=_left_out(bill), matrix=totals_of(scale), note=bill.note,
     )  # fmt: skip
 
 

@@ -30,6 +30,7 @@ class Chosen(msgspec.Struct, frozen=True, kw_only=True):
     missing: tuple[str, ...] = ()
     instead: str = ""
     decision: str = ""  # Where the matrix contradicts itself: what we say, and why.
+    matrix_runner_up: str = ""  # Its alternative, where ours is another.
 
 
 class CostLine(msgspec.Struct, frozen=True, kw_only=True):
@@ -69,6 +70,7 @@ class Cost(msgspec.Struct, frozen=True, kw_only=True):
     offers: tuple[Offer, ...]  # Every other way for this size: free, cheap, cloud ...
     left_out: tuple[str, ...] = ()
     matrix: str = ""  # The matrix's totals for this size, as it has them.
+    note: str = ""  # Whether these prices still stand, and who says so.
 
 
 class Check(msgspec.Struct, frozen=True, kw_only=True):
@@ -98,6 +100,7 @@ class MatrixSays(msgspec.Struct, frozen=True, kw_only=True):
     cost: str
     setup_hours: str
     maintenance_hours: str
+    complexity: str
     when: str  # One goes to this size.
     stack: dict[str, tuple[str, ...]]  # Heading by heading.
     options: dict[Part, tuple[Option, ...]]  # Everything there is to choose from, with its figures.

@@ -28,8 +28,27 @@ CELLS: dict[str, Callable[[Option], Figure | Cell | None]] = {
 def say_full(advice: Advice) -> None:
     """After the short answer."""
     screen = screen_of()
-    for say in (_say_options, _say_abilities, _say_features, _say_stack, _say_phase, _say_path, _say_decisions):
+    for say in (
+        _say_prices,
+        _say_options,
+        _say_abilities,
+        _say_features,
+        _say_stack,
+        _say_phase,
+        _say_path,
+        _say_decisions,
+    ):
         say(screen, advice)
+
+
+def _say_prices(screen: Console, advice: Advice) -> None:
+    head(screen, "where the prices are from")
+    table = table_of("", "", "")
+    for line in advice.cost.lines:
+        table.add_row(clean(line.what), Text(clean(line.why or line.source), "dim"), Text(clean(line.date), "dim"))
+    screen.print(table)
+    if advice.cost.note:
+        screen.print(Text(clean(advice.cost.note), "dim"))
 
 
 def _say_options(screen: Console, advice: Advice) -> None:
@@ -83,6 +102,7 @@ def _say_stack(screen: Console, advice: Advice) -> None:
     table = table_of("", "")
     for heading, lines in matrix.stack.items():
         table.add_row(Text(clean(heading), "dim"), clean("; ".join(lines)))
+    table.add_row(Text("Complexity", "dim"), clean(matrix.complexity))
     table.add_row(Text("Setup", "dim"), clean(matrix.setup_hours))
     table.add_row(Text("Maintenance", "dim"), clean(matrix.maintenance_hours))
     screen.print(table)
@@ -113,5 +133,7 @@ def _say_path(screen: Console, advice: Advice) -> None:
 def _say_decisions(screen: Console, advice: Advice) -> None:
     head(screen, "where the matrix contradicts itself")
     for part, chosen in advice.stack.items():
+        if chosen.matrix_runner_up:
+            screen.print(Text.assemble((f"{part}: ", "bold"), f"its alternative is {clean(chosen.matrix_runner_up)}."))
         if chosen.decision:
             screen.print(Text.assemble((f"{part}: ", "bold"), (clean(chosen.decision), "dim")))

@@ -14,7 +14,9 @@ import typer
 
 from catalyst_signals.advisor.tables import Capacity, options, sizes
 from catalyst_signals.calibrate import SECONDS_MAX, SECONDS_MIN, Calibration, calibrate
+from catalyst_signals.calibrate.loads import FILTERS
 from catalyst_signals.calibrate.machine import busy
+from catalyst_signals.calibrate.rounds import Rate
 from catalyst_signals.calibrate.writing import check_new, write
 from catalyst_signals.cli import console
 from catalyst_signals.cli.options import Json, examples
@@ -27,7 +29,7 @@ ROWS = {
     "publish": "signals published, through the server",
     "fanout": "deliveries, one server process",
     "store": "signals stored, the store alone",
-    "match": "filters judged",
+    "match": f"signals judged, each by {FILTERS:,} filters",
     "broker": "hints through the broker, bundled",
 }
 
@@ -151,6 +153,8 @@ def _say(found: Calibration, out: Path) -> None:
 def _rows(found: Calibration) -> Iterator[tuple[str, ...]]:
     for name, says in ROWS.items():
         rate = found.rates.get(name)
+        if name == "match" and rate is not None:
+            rate = Rate(*(each / FILTERS for each in (rate.per_s, rate.low, rate.high)))
         matrix = options("queue")["redis-pubsub"].throughput if name == "broker" else None
         yield (
             says, short_of(rate.per_s) if rate is not None else "give --broker-url",
@@ -161,9 +165,6 @@ def _rows(found: Calibration) -> Iterator[tuple[str, ...]]:
 
 def short_of(number: float) -> str:
     """To three places: nobody measures more of a machine."""
-    for size, word in ((1e9, " billion"), (1e6, " million")):
-        if number >= size:
-            return f"{number / size:.3g}{word}"
     return f"{float(f'{number:.3g}'):,.0f}"
 
 

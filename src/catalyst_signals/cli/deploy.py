@@ -103,7 +103,7 @@ def _wrong(field: str, got: object, allowed: object) -> InvalidRequest:
 
 
 def _target(name: str) -> Target:
-    found = targets().get(name)
+    found = next((each for each in targets().values() if name in (each.name, *each.also)), None)
     if found is None:
         raise InvalidRequest(f"there is no target {name!r}", field="target", got=name, allowed=list(targets()))
     return found
@@ -183,7 +183,8 @@ def _list(as_json: bool) -> None:
     found = [(target, bills_of(target)) for target in targets().values()]
     if as_json:
         return console.say_json([
-            {"name": t.name, "title": t.title, "about": t.about, "scales": t.scales, "bills": [b.id for b in bills]}
+            {"name": t.name, "also": t.also, "title": t.title, "about": t.about, "scales": t.scales,
+             "bills": [bill.id for bill in bills]}
             for t, bills in found
         ])  # fmt: skip
     rows = [(t.name, t.title, ", ".join(_with_price(scale, bills) for scale in t.scales)) for t, bills in found]

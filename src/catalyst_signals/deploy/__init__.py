@@ -76,6 +76,7 @@ class Target(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     scales: tuple[Scale, ...]
     parts: tuple[str, ...]
     next: tuple[str, ...]
+    also: tuple[str, ...] = ()  # Other names that people have for it.
     never: dict[Scale, str] = {}
     secrets: tuple[Secret, ...] = ()
 
