@@ -249,6 +249,7 @@ def test_a_set_for_aws(check: Callable[[Path], None], site: Path) -> None:
     check(site)
 
 
+@pytest.mark.slow
 def test_the_linter_of_cloudformation(tmp_path: Path) -> None:
     """Over every template once, whichever sets have it."""
     for site in SITES:
@@ -430,7 +431,7 @@ MISTAKES = [
     (DATA, "DeletionPolicy: Snapshot", "DeletionPolicy: Delete", check_kept),
     (TASKS, f"{TELLS}  Errors", "  Errors", check_alarms),
     (NET, "FromPort: 443, ToPort: 443,", "FromPort: 22, ToPort: 22,", check_open),
-    (TASKS, "LaunchType:", "LaunchTypes:", check_lint),
+    pytest.param(TASKS, "LaunchType:", "LaunchTypes:", check_lint, marks=pytest.mark.slow),
 ]
 
 

@@ -359,6 +359,7 @@ def test_the_guide_makes_other_jobs_of_the_one_that_copies(tmp_path: Path) -> No
 # -- EKS --------------------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_cloudformation_takes_the_databases_of_eks() -> None:
     """By AWS's own linter."""
     checked("cfn-lint", folder() / "eks" / "data.yaml")

@@ -86,7 +86,8 @@ def test_every_node_is_asked_and_the_client_is_seen_behind_the_proxy(site: Conta
 def test_prometheus_sees_every_node_and_has_the_rules(site: Containers) -> None:
     """And knows where Alertmanager is."""
     if "prometheus" not in site.services:
-        pytest.skip("at this scale there is none")
+        assert set(site.services) == {"catalyst-1", "backup", "nginx", "certificate"}, "a few friends look themselves"
+        return
 
     def ask(path: str) -> Any:
         with urllib.request.urlopen(f"http://127.0.0.1:{site.ports['prometheus']}/api/v1/{path}", timeout=5) as answer:
