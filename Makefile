@@ -21,7 +21,7 @@ export PYTHONDONTWRITEBYTECODE =
 .PHONY: check test lint fix demo serve bench bench-peers simulate clean help set-up-run set-up-dev set-up-services
 .NOTPARALLEL:
 
-check: lint ## the everyday check, a minute: lint, types, every test but the slow ones
+check: lint ## the everyday check, a minute and a half: lint, types, every test but the slow ones
 	$(SHORT) .venv/bin/pytest $(FOUR) $(EVERYDAY)
 
 test: lint set-up-services ## everything CI runs: installs what the tests need, lint, types, every test

@@ -16,7 +16,7 @@ from typing import Any
 import helm_python
 import yaml
 
-from tests.deployed import set_of
+from tests.deployed import written
 
 Manifest = dict[str, Any]
 
@@ -48,10 +48,7 @@ def folder(scale: str = "small") -> Path:
     """`helm/` of the set, on disk."""
     made = Path(tempfile.mkdtemp(prefix="catalyst-helm-"))
     atexit.register(shutil.rmtree, made, ignore_errors=True)
-    for path, text in set_of("kubernetes", scale).items():
-        (made / path).parent.mkdir(parents=True, exist_ok=True)
-        (made / path).write_text(text)
-    return made / "helm"
+    return written("kubernetes", scale, made) / "helm"
 
 
 def values(*names: str, scale: str = "small") -> dict[str, Any]:

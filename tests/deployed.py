@@ -8,7 +8,6 @@ from __future__ import annotations
 import re
 import shlex
 import subprocess
-import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -18,7 +17,7 @@ import yaml
 
 from catalyst_signals.deploy import Names, files_of, targets
 from catalyst_signals.deploy.writing import write
-from tests.services.child import program
+from tests.services.child import OURS, program
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -62,7 +61,7 @@ def commands_of(name: str, text: str) -> Iterator[list[str]]:
 def checked(name: str, *arguments: str | Path, cwd: Path | None = None) -> str:
     """What a program says of a file; it has to be content."""
     done = subprocess.run(
-        [program(name, str(Path(sys.executable).parent)), *map(str, arguments)], capture_output=True, text=True,
+        [program(name, OURS), *map(str, arguments)], capture_output=True, text=True,
         timeout=60, check=False, cwd=cwd,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr

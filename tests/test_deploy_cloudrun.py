@@ -54,10 +54,10 @@ def test_google_knows_every_word_of_it(tmp_path: Path) -> None:
     known = json.loads(SCHEMA.read_text())["annotations"]
     assert set(SERVICE["metadata"]["annotations"]) <= set(known["Service"])
     assert set(REVISION["metadata"]["annotations"]) <= set(known["Revision"])
-    for word in ("timeoutSeconds", "containerPort"):
-        (tmp_path / "service.yaml").write_text(TEXT.replace(f"{word}:", f"{word}x:"))
-        with pytest.raises(AssertionError, match=f"{word}x"):
-            checked("check-jsonschema", "--schemafile", SCHEMA, tmp_path / "service.yaml")
+    (tmp_path / "service.yaml").write_text(re.sub(r"\b(timeoutSeconds|containerPort):", r"\1x:", TEXT))
+    with pytest.raises(AssertionError, match="timeoutSecondsx") as told:
+        checked("check-jsonschema", "--schemafile", SCHEMA, tmp_path / "service.yaml")
+    assert "containerPortx" in str(told.value)
 
 
 def test_it_asks_for_the_longest_connections_and_runs_between_requests() -> None:

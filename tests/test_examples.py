@@ -22,7 +22,7 @@ from typing import Self
 import pytest
 
 from tests.running import RunningServer
-from tests.services.child import program
+from tests.services.child import path_with, program
 
 pytestmark = pytest.mark.slow
 
@@ -192,7 +192,7 @@ def test_the_way_from_tradingview_can_be_pasted_line_by_line(tmp_path: Path) -> 
         plain = {name: value for name, value in os.environ.items() if not name.startswith("CATALYST_")}
         environment = plain | {
             "CATALYST_URL": server.url, "CATALYST_KEY": server.admin_key,
-            "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
+            "PATH": path_with(),
         }  # fmt: skip
         ran = subprocess.run(
             ["bash", "-euo", "pipefail", "-c", script], cwd=folder, env=environment, capture_output=True, text=True,

@@ -20,7 +20,7 @@ from catalyst_signals.caches import CACHES, VALUE_BYTES_MAX, Cache
 from catalyst_signals.errors import CatalystError, Misconfigured, Unavailable
 from catalyst_signals.events import Frame
 from catalyst_signals.urls import open_backend
-from tests.services.child import Child, free_ports
+from tests.services.child import Child
 from tests.services.memcached import Memcached
 from tests.services.proxies import Certificate
 from tests.services.redis import Cluster, Redis, Sentinels, ask
@@ -263,11 +263,10 @@ async def test_over_tls_with_a_password_and_no_more_rights_than_are_needed(
     tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Neither a stranger's certificate nor a wrong password is taken for an answer, and no password is logged."""
-    tls, (port,) = Certificate(tmp_path), free_ports(1)
-    options = ["--tls-port", str(port), "--tls-cert-file", str(tls.chain), "--tls-key-file", str(tls.key)]
-    with Redis(*options, "--tls-ca-cert-file", str(tls.chain), "--tls-auth-clients", "no") as redis:
+    tls = Certificate(tmp_path)
+    with Redis(tls=tls) as redis:
         ask(redis.port, "acl", "setuser", "friend", "on", ">hush", *RIGHTS.split())
-        url = f"rediss://friend:hush@127.0.0.1:{port}/0"
+        url = f"rediss://friend:hush@127.0.0.1:{redis.tls_port}/0"
         async with open_cache(f"{url}?ca={tls.chain}") as cache:
             await cache.set("a", b"1", 60)
             assert await cache.get_many(["a", "b"]) == {"a": b"1"} and await cache.take("a", 1, 1) == 0.0

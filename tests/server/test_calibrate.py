@@ -172,6 +172,54 @@ def test_it_can_be_stopped_at_any_time_and_leaves_nothing(place: Place, number: 
     assert place.files() == before and place.processes() == []
 
 
+def test_killed_outright_it_takes_its_server_along(place: Place) -> None:
+    """As by `kill -9`, or the kernel when memory is short: nobody would know of a server that goes on."""
+    measuring = place.start()
+    wait_for(lambda: place.processes("serve"))
+    measuring.kill()
+    measuring.communicate(timeout=TIMEOUT_S)
+    wait_for(lambda: not place.processes())
+
+
+def test_what_was_measured_is_shown_where_it_cannot_be_written(place: Place) -> None:
+    """Two minutes are not lost because the disk has become full meanwhile; here the folder goes away."""
+    (place.home / "out").mkdir()
+    measuring = place.start("--out", "out/mine.toml")
+    wait_for(lambda: place.processes("serve"))
+    (place.home / "out").rmdir()
+    out, err = measuring.communicate(timeout=TIMEOUT_S)
+    assert measuring.returncode == 2 and "out/mine.toml cannot be written" in err
+    assert "deliveries, one server process" in out and "written" not in out
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of its own with a megabyte."""
+    if os.geteuid() != 0 and not os.environ.get("CI"):
+        pytest.skip("mounting a tmpfs needs root")
+    (folder := tmp_path / "disk").mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", folder], check=True)
+    yield folder
+    subprocess.run(["umount", folder], check=True)
+
+
+def test_a_full_disk_is_one_sentence(place: Place, small_disk: Path) -> None:
+    """The server's own, without the frames that it came in."""
+    before = place.files()
+    done = place.run("--seconds", "6", "--store-url", f"sqlite:///{small_disk / 'catalyst.db'}")
+    assert (done.returncode, done.stdout) == (5, "") and len(done.stderr.splitlines()) == 1, done.stderr
+    assert "The disk of the store is full" in done.stderr and "{" not in done.stderr
+    assert place.files() == before and list(small_disk.iterdir()) == [] and place.processes() == []
+
+
+def test_a_broker_that_is_away_is_known_first(place: Place) -> None:
+    """And not after store and filters had their part of two minutes."""
+    before, began_s = place.files(), time.monotonic()
+    done = place.run("--seconds", "120", "--broker-url", "redis+pubsub://127.0.0.1:1/0")
+    assert (done.returncode, done.stdout) == (5, "") and "Redis" in done.stderr
+    assert time.monotonic() - began_s < 20 and place.files() == before
+
+
 def test_a_server_that_is_killed_is_one_sentence(place: Place) -> None:
     """As the kernel does it when memory is short."""
     before, measuring = place.files(), place.start()
@@ -209,6 +257,7 @@ def test_a_log_in_postgresql_is_not_touched(place: Place, database: Postgres) ->
         done = place.run("--store-url", url, "--broker-url", hints)
     assert done.returncode == 0, done.stderr
     assert "hints through the broker" in done.stdout and "100K msg/sec" in done.stdout
+    assert "capacity.toml: written; `catalyst advise` reads it here" in done.stdout
     found = read_capacity(place.home / "capacity.toml")
     assert found.broker is not None and found.broker.per_s > 0 and found.store_url.startswith("postgresql://")
     assert "sesame" not in (place.home / "capacity.toml").read_text() + done.stdout + done.stderr

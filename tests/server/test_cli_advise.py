@@ -254,6 +254,18 @@ def test_another_capacity_is_another_advice(capfd: pytest.CaptureFixture[str], t
     assert advised(capfd, *SMALL, "--capacity", "mine.toml").capacity.connection_bytes == 123_456
 
 
+def test_it_says_whose_machine_the_numbers_are_of(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    """Nobody takes those of the machine Catalyst is developed on for theirs; who measured is not asked to again."""
+    assert run(["advise", *SMALL]) == 0
+    of_ours = " ".join(capfd.readouterr().out.split())
+    packaged = (files(advisor) / "capacity.toml").read_text()
+    (tmp_path / "capacity.toml").write_text(re.sub(r"(?m)^cpu = .*$", 'cpu = "Abacus 3000"', packaged))
+    assert run(["advise", *SMALL]) == 0
+    of_mine = " ".join(capfd.readouterr().out.split())
+    assert "not on your machine" in of_ours and "bench --calibrate" in of_ours
+    assert "Abacus 3000" in of_mine and "not on your machine" not in of_mine and "bench --calibrate" not in of_mine
+
+
 def test_pictures_are_written_where_they_are_wanted(capfd: pytest.CaptureFixture[str], tmp_path: Path) -> None:
     """Beside the answer, in the form that the name says."""
     assert run(["advise", *SMALL, "--picture", "costs.svg"]) == 0

@@ -12,6 +12,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -23,6 +24,7 @@ from typing import Self
 import pytest
 
 READY_S = 30.0
+OURS = str(Path(sys.executable).parent)  # Where `catalyst` is, and every tool of the venv.
 
 
 def program(name: str, *folders: str) -> str:
@@ -33,6 +35,11 @@ def program(name: str, *folders: str) -> str:
         missing = f"{name} is not installed; `tools/services` installs what the tests need"
         (pytest.fail if os.environ.get("CI") else pytest.skip)(missing)
     return found
+
+
+def path_with(*folders: str | Path) -> str:
+    """PATH, with these folders and then those of the venv before it."""
+    return os.pathsep.join([*map(str, folders), OURS, os.environ["PATH"]])
 
 
 # Below those that Linux gives to whoever connects: nobody else takes one between this look and the service's start.
@@ -188,6 +195,11 @@ class Service:
     folder: Folder
     child: Child
     stops_within_s = 30.0  # 0 for one that has nothing to lose: it is killed.
+
+    @property
+    def log(self) -> str:
+        """What it said."""
+        return self.child.log.read_text()
 
     def __enter__(self) -> Self:
         self.child.start()

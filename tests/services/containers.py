@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import ssl
 import subprocess
 import sys
 import urllib.request
@@ -21,9 +22,9 @@ from typing import Any
 import yaml
 
 from tests.deployed import written
-from tests.services.child import Child, Folder, Service, free_ports, program
+from tests.services.child import Child, Folder, Service, free_ports, path_with, program
 from tests.services.postgres import BIN, Postgres
-from tests.services.proxies import changed
+from tests.services.proxies import changed, nginx_temporary
 
 HOST = "localhost"
 PORTS = {"postgres": 5432, "redis": 6379, "nginx": 443, "prometheus": 9090, "alertmanager": 9093}
@@ -112,9 +113,9 @@ class Containers:
     def environment(self, name: str) -> dict[str, str]:
         """Its own, the image's, and what makes pauses short."""
         own = {key: self.mapped(name, value) for key, value in self.services[name].get("environment", {}).items()}
-        path = os.pathsep.join([str(self.folder.path / "bin"), str(Path(sys.executable).parent), os.environ["PATH"]])
         node = {"CATALYST_HOST": "127.0.0.1", "CATALYST_PORT": str(self.ports[name]), "PYTHONUNBUFFERED": "1"}
-        return FOR_NOW | node | {"PATH": path, "SEEN": str(self._own(name) / "seen")} | own
+        node |= {"PATH": path_with(self.folder.path / "bin"), "SEEN": str(self._own(name) / "seen")}
+        return FOR_NOW | node | own
 
     def words(self, name: str) -> list[str]:
         """What the container would run."""
@@ -143,8 +144,8 @@ class Containers:
                 return _answers(f"{found[1]}:{self.ports[name]}{found[2]}")
         words = [self.mapped(name, word) for word in words[1:]]
         words = ["sh", "-c", *words] if self.services[name]["healthcheck"]["test"][0] == "CMD-SHELL" else words
-        port = {"redis-cli": ["-p", str(self.ports[name])]}.get(words[0], [])
-        words = [program(words[0], BIN), *port, *words[1:]]
+        where = ["-h", "127.0.0.1", "-p", str(self.ports[name])] if words[0] in ("redis-cli", "pg_isready") else []
+        words = [program(words[0], BIN), *where, *words[1:]]
         return subprocess.run(words, capture_output=True, timeout=10, check=False).returncode == 0
 
     # -- what an image has --------------------------------------------------------------------------------------------
@@ -162,8 +163,6 @@ class Containers:
         text = re.sub(r"^ *listen \[::\]:.*\n", "", site.read_text(), flags=re.MULTILINE)
         text = text.replace("listen 80;", f"listen 127.0.0.1:{self.plain};")
         site.write_text(text.replace("listen 443 ssl", f"listen 127.0.0.1:{self.ports['nginx']} ssl"))
-        kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = " ".join(f"{kind}_temp_path {own}/{kind};" for kind in kinds)
         conf = own / "nginx.conf"
         conf.write_text(changed(conf.read_text(), {
             r"^user nginx;": "user nobody nogroup;" if os.getuid() == 0 else "",
@@ -173,7 +172,7 @@ class Containers:
             r"/run/nginx\.pid": f"{own}/pid",
             r"/var/log/nginx/": f"{own}/",
             r"/etc/nginx/conf\.d/": f"{own}/",
-            r"^http \{": f"http {{ {temporary}",
+            r"^http \{": f"http {{ {nginx_temporary(own)}",
         }))  # fmt: skip
         self.put_program("nginx", f'exec {program("nginx")} -p {own} -e {own}/error.log -c {own}/nginx.conf "$@"')
 
@@ -195,11 +194,6 @@ class _Container(Service):
             words, self.folder, lambda: all_.healthy(name), name=name, env=all_.environment(name),
         )  # fmt: skip
 
-    @property
-    def log(self) -> str:
-        """What it said."""
-        return self.child.log.read_text()
-
 
 class _Database(Postgres):
     """PostgreSQL with the user, password and database that the image makes of POSTGRES_*; the password is asked for."""
@@ -219,15 +213,11 @@ class _Database(Postgres):
         self.reload()
         return self
 
-    @property
-    def log(self) -> str:
-        """What it said."""
-        return self.child.log.read_text()
+    def _answers(self) -> bool:
+        return super()._answers() and self._healthy()
 
 
 def _answers(url: str) -> bool:
-    import ssl
-
     trusting = ssl.create_default_context()
     trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE  # As `curl --insecure` and `wget` do it there.
     with urllib.request.urlopen(url, context=trusting if url.startswith("https") else None, timeout=3) as answer:

@@ -6,20 +6,17 @@ ended. What is another way here: the address it listens on, and where the `elsew
 
 from __future__ import annotations
 
-import os
 import re
 import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import httpx2
 
-from tests.services.child import Child, Folder, Service, free_ports
+from tests.services.child import Child, Folder, Service, free_ports, path_with
 
 NAME = "catalyst-0"
 LINKS = {"CATALYST_PORT": "tcp://10.96.0.7:80", "CATALYST_SERVICE_HOST": "10.96.0.7"}  # Of a Service called `catalyst`.
@@ -64,8 +61,7 @@ class Container(Service):
             assert declared["CATALYST_PORT"] == str(self.container["ports"][0]["containerPort"])
             assert declared["CATALYST_HOST"] == "0.0.0.0"
             declared |= {"CATALYST_HOST": "127.0.0.1", "CATALYST_PORT": str(self.port)}
-        path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
-        return {"PATH": path, "PYTHONUNBUFFERED": "1"} | declared
+        return {"PATH": path_with(), "PYTHONUNBUFFERED": "1"} | declared
 
     def _declared(self) -> dict[str, str]:
         """As a kubelet reads it: links first, then from top to bottom; a name in `$( )` is what stands above."""
@@ -137,11 +133,6 @@ class Container(Service):
         code = process.wait(within_s)
         assert time.monotonic() - began_s < within_s
         return code
-
-    @property
-    def log(self) -> str:
-        """What it said."""
-        return self.child.log.read_text()
 
 
 def _expanded(text: str, known: Mapping[str, str]) -> str:

@@ -12,6 +12,7 @@ from typing import Self
 import psycopg
 
 from tests.services.child import Child, Folder, Service, as_user, free_ports, program
+from tests.services.proxies import Certificate
 
 USER = "postgres"
 BIN = "/usr/lib/postgresql/15/bin"
@@ -63,6 +64,14 @@ class Postgres(Service):
     def reload(self) -> None:
         """Read the settings again."""
         self.child.process.send_signal(signal.SIGHUP)  # type: ignore[union-attr]
+
+    def encrypt(self, tls: Certificate) -> None:
+        """From now on it speaks TLS too, with this certificate."""
+        chain = self.folder.write("tls.crt", tls.chain.read_text())
+        key = self.folder.write("tls.key", tls.key.read_text())
+        key.chmod(0o600)
+        self.configure(ssl="on", ssl_cert_file=str(chain), ssl_key_file=str(key))
+        self.reload()
 
     def run(self, name: str, *arguments: str) -> str:
         """One of PostgreSQL's own programs, as its user."""

@@ -38,6 +38,12 @@ def changed(text: str, changes: Mapping[str, str]) -> str:
     return text
 
 
+def nginx_temporary(folder: Path) -> str:
+    """The lines by which nginx keeps what it buffers below this folder."""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    return " ".join(f"{kind}_temp_path {folder}/{kind};" for kind in kinds)
+
+
 class Proxy(Service):
     """A proxy on `url`, once it answers. `log` is all that it wrote."""
 
@@ -92,14 +98,11 @@ class Nginx(Proxy):
         self.folder.write("nodes.conf", changed((DEPLOY / "nginx" / "catalyst-nodes.conf").read_text(), {
             r"(?:^    server .*\n)+": servers,
         }))  # fmt: skip
-        temporary = " ".join(
-            f"{kind}_temp_path {path}/{kind};" for kind in ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        )
         user = "user nobody nogroup;" if os.getuid() == 0 else ""
         self.config = self.folder.write("nginx.conf", f"""
 daemon off; worker_processes 1; pid {path}/pid; error_log {path}/error.log warn; {user}
 events {{ worker_connections 4096; }}
-http {{ access_log {path}/access.log; {temporary} include {path}/site.conf; include {path}/nodes.conf; }}
+http {{ access_log {path}/access.log; {nginx_temporary(path)} include {path}/site.conf; include {path}/nodes.conf; }}
 """)  # fmt: skip
         words = [program("nginx"), "-p", path, "-e", path / "error.log", "-c", self.config]
         self.child = Child(words, self.folder, self._answers)

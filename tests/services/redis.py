@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from tests.services.child import Child, Folder, Service, free_ports, program
+from tests.services.proxies import Certificate
 
 PRIMARY = "mymaster"
 
@@ -43,16 +44,23 @@ def undone_if_it_fails(several: AbstractContextManager[object]) -> Iterator[None
 
 
 class Redis(Service):
-    """One server that keeps nothing on disk: after `child.kill()` and `child.start()` it is there and empty."""
+    """One server that keeps nothing on disk: after `child.kill()` and `child.start()` it is there and empty.
+
+    With `tls` also on `tls_port`, which asks nobody for a certificate.
+    """
 
     stops_within_s = 0
 
-    def __init__(self, *options: str, port: int = 0, password: str = "") -> None:
+    def __init__(self, *options: str, port: int = 0, password: str = "", tls: Certificate | None = None) -> None:
         self.folder = Folder("redis")
         self.port = port or free_ports(1)[0]
         command = ["--bind", "127.0.0.1", "--port", str(self.port), "--save", "", "--appendonly", "no"]
         if password:
             command += ["--requirepass", password, "--masterauth", password]
+        if tls is not None:
+            (self.tls_port,) = free_ports(1)
+            command += ["--tls-port", str(self.tls_port), "--tls-auth-clients", "no", "--tls-cert-file", str(tls.chain)]
+            command += ["--tls-key-file", str(tls.key), "--tls-ca-cert-file", str(tls.chain)]
         command = [program("redis-server"), *command, "--dir", str(self.folder.path), *options]
         self.child = Child(command, self.folder, lambda: ask(self.port, "ping", password=password).strip() == "PONG")
 

@@ -28,7 +28,7 @@ from catalyst_signals.client import connect
 from tests.cloudformation import Stack
 from tests.deployed import written
 from tests.running import RunningServer
-from tests.services.child import free_ports
+from tests.services.child import path_with
 from tests.services.postgres import Postgres
 from tests.services.proxies import Certificate
 from tests.services.redis import Redis
@@ -57,30 +57,21 @@ def site(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Site]:
     """PostgreSQL, its replica and Redis, as AWS would have them."""
     tls = Certificate(tmp_path)
     monkeypatch.setenv("SSL_CERT_FILE", str(tls.chain))  # As ElastiCache is judged.
-    (port,) = free_ports(1)
-    options = ["--tls-port", str(port), "--tls-cert-file", str(tls.chain), "--tls-key-file", str(tls.key)]
-    with ExitStack() as stack:
-        redis = Redis(*options, "--tls-ca-cert-file", str(tls.chain), "--tls-auth-clients", "no", password=TOKEN)
-        stack.enter_context(redis)
-        postgres = stack.enter_context(Postgres())
-        with_tls(postgres, tls)
-        replica = stack.enter_context(postgres.replica())
-        yield site_of(tmp_path, tls, postgres, replica.port, port)
+    with Redis(password=TOKEN, tls=tls) as redis, Postgres() as postgres:
+        guard(postgres, tls)
+        with postgres.replica() as replica:
+            yield site_of(tmp_path, tls, postgres, replica.port, redis.tls_port)
 
 
-def with_tls(postgres: Postgres, tls: Certificate) -> None:
+def guard(postgres: Postgres, tls: Certificate) -> None:
     """It takes the user `catalyst` by TLS and with the password, as RDS does with `rds.force_ssl`."""
-    chain = postgres.folder.write("server.crt", tls.chain.read_text())
-    key = postgres.folder.write("server.key", tls.key.read_text())
-    key.chmod(0o600)
     postgres.sql(f"CREATE ROLE catalyst LOGIN CREATEDB PASSWORD '{PASSWORD}'")
     postgres.sql("CREATE DATABASE catalyst OWNER catalyst")
     (postgres.data / "pg_hba.conf").write_text(
         f"hostssl all catalyst {HERE}/32 scram-sha-256\nhost all postgres {HERE}/32 trust\n"
         f"host replication all {HERE}/32 trust\n"
     )
-    postgres.configure(ssl="on", ssl_cert_file=str(chain), ssl_key_file=str(key))
-    postgres.reload()
+    postgres.encrypt(tls)
 
 
 def site_of(folder: Path, tls: Certificate, postgres: Postgres, replica: int, redis: int) -> Site:
@@ -212,13 +203,12 @@ def test_a_log_is_brought_back_into_a_database_beside_it(
             before = http.post("/v1/channels/main/signals", json={"id": "s1", "symbol": "ACME", "action": "BUY"}).json()
         node.stop()
     assert site.restoring["EntryPoint"] == ["python", "-c"]
-    bin = str(Path(sys.executable).parent)
     given = {name: site.fargate[name] for name in ("CATALYST_STORE_URL", "PGPASSWORD")}
     assert set(given) <= {each["Name"] for each in site.restoring["Environment"] + site.restoring["Secrets"]}
     done = subprocess.run(
         [sys.executable, "-c", *site.restoring["Command"]], cwd=tmp_path, capture_output=True, text=True, timeout=60,
-        env={**os.environ, **given, "PATH": f"{bin}:{os.environ['PATH']}", "TO": "restored",
-             "FROM": f"{HERE}:{site.postgres.port}"}, check=False,
+        check=False,
+        env=os.environ | given | {"PATH": path_with(), "TO": "restored", "FROM": f"{HERE}:{site.postgres.port}"},
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
     there = site.fargate["CATALYST_STORE_URL"].replace("/catalyst?", "/restored?")

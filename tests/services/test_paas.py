@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import re
-import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,7 +12,7 @@ import pytest
 
 from catalyst_signals.auth.api_keys import new_key
 from tests.deployed import written
-from tests.services.child import Child, Folder, free_ports
+from tests.services.child import Child, Folder, free_ports, path_with
 from tests.services.postgres import Postgres
 from tests.services.proxies import Certificate
 from tests.services.redis import Redis, ask
@@ -26,17 +24,24 @@ ADMIN = new_key("live")[1]
 DRAFT = {"id": "s-1", "symbol": "ACME", "action": "BUY", "confidence": 0.82}
 
 
+@pytest.fixture
+def folder() -> Iterator[Folder]:
+    """Where it runs."""
+    made = Folder("platform")
+    yield made
+    made.remove()
+
+
 @contextmanager
 def started(
     words: list[str], folder: Folder, port: int, env: Mapping[str, str], stops_within_s: float
 ) -> Iterator[str]:
     """A command that serves; at the end it drains and ends by itself."""
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
     url = f"http://127.0.0.1:{port}"
     child = Child(
-        ["env", *words], folder,
+        words, folder,
         lambda: httpx2.get(f"{url}/readyz", timeout=2).status_code == 200,
-        env={**env, "PATH": path, "CATALYST_ADMIN_KEY": ADMIN},
+        env={**env, "PATH": path_with(), "CATALYST_ADMIN_KEY": ADMIN},
     )  # fmt: skip
     child.start()
     try:
@@ -59,75 +64,51 @@ def a_signal_goes_through(url: str) -> None:
         assert source["url"].startswith("https://signals.example.org/in/")
 
 
-def test_heroku_starts_a_dyno_that_works(tmp_path: Path) -> None:
+def test_heroku_starts_a_dyno_that_works(folder: Folder, tmp_path: Path) -> None:
     """Its PostgreSQL and its Redis speak TLS with certificates that nobody signed; PORT and the URLs are given."""
-    folder = Folder("heroku")
-    try:
-        code = written("heroku", "small", folder.path) / "heroku"
-        tls, (secure, port) = Certificate(tmp_path), free_ports(2)
-        options = ["--tls-port", str(secure), "--tls-cert-file", str(tls.chain), "--tls-key-file", str(tls.key)]
-        options += ["--tls-auth-clients", "no", "--tls-ca-cert-file", str(tls.chain)]
-        with Postgres() as database, Redis(*options, password="hush") as redis:
-            encrypted(database)
-            env = {
-                "PORT": str(port), "DYNO": "web.1", "DATABASE_URL": database.url.replace("postgresql:", "postgres:"),
-                "REDIS_URL": f"rediss://:hush@127.0.0.1:{secure}",
-                "CATALYST_PUBLIC_URL": "https://signals.example.org", "CATALYST_TRUSTED_PROXIES": "10.0.0.0/8",
-            }  # fmt: skip
-            with started(["sh", str(code / "start.sh")], folder, port, env, HEROKU_KILLS_S) as url:
-                a_signal_goes_through(url)
-                assert "catalyst:hints" in ask(redis.port, "pubsub", "channels", password="hush")
-                ((secured,),) = database.sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
-                                             " WHERE application_name LIKE 'catalyst%'")  # fmt: skip
-                assert secured
-    finally:
-        folder.remove()
+    code = written("heroku", "small", folder.path) / "heroku"
+    tls, (port,) = Certificate(tmp_path), free_ports(1)
+    with Postgres() as database, Redis(password="hush", tls=tls) as redis:
+        database.encrypt(tls)
+        env = {
+            "PORT": str(port), "DYNO": "web.1", "DATABASE_URL": database.url.replace("postgresql:", "postgres:"),
+            "REDIS_URL": f"rediss://:hush@127.0.0.1:{redis.tls_port}",
+            "CATALYST_PUBLIC_URL": "https://signals.example.org", "CATALYST_TRUSTED_PROXIES": "10.0.0.0/8",
+        }  # fmt: skip
+        with started(["sh", str(code / "start.sh")], folder, port, env, HEROKU_KILLS_S) as url:
+            a_signal_goes_through(url)
+            assert "catalyst:hints" in ask(redis.port, "pubsub", "channels", password="hush")
+            ((secured,),) = database.sql("SELECT bool_and(ssl) FROM pg_stat_ssl JOIN pg_stat_activity USING (pid)"
+                                         " WHERE application_name LIKE 'catalyst%'")  # fmt: skip
+            assert secured
 
 
-def encrypted(database: Postgres) -> None:
-    """From now on it speaks TLS, as a certificate of its own says."""
-    tls = Certificate(database.folder.path)
-    for each in (tls.chain, tls.key):
-        each.chmod(0o600)
-        database.folder.give(each)
-    database.configure(ssl="on", ssl_cert_file=str(tls.chain), ssl_key_file=str(tls.key))
-    database.reload()
-
-
-def test_heroku_without_the_key_value_store_is_one_dyno_that_works() -> None:
+def test_heroku_without_the_key_value_store_is_one_dyno_that_works(folder: Folder, tmp_path: Path) -> None:
     """The add-on is optional."""
-    folder = Folder("heroku")
-    try:
-        code = written("heroku", "small", folder.path) / "heroku"
-        (port,) = free_ports(1)
-        with Postgres() as database:
-            encrypted(database)
-            env = {"PORT": str(port), "DATABASE_URL": database.url.replace("postgresql:", "postgres:"),
-                   "CATALYST_PUBLIC_URL": "https://signals.example.org"}  # fmt: skip
-            with started(["sh", str(code / "start.sh")], folder, port, env, HEROKU_KILLS_S) as url:
-                a_signal_goes_through(url)
-    finally:
-        folder.remove()
+    code = written("heroku", "small", folder.path) / "heroku"
+    (port,) = free_ports(1)
+    with Postgres() as database:
+        database.encrypt(Certificate(tmp_path))
+        env = {"PORT": str(port), "DATABASE_URL": database.url.replace("postgresql:", "postgres:"),
+               "CATALYST_PUBLIC_URL": "https://signals.example.org"}  # fmt: skip
+        with started(["sh", str(code / "start.sh")], folder, port, env, HEROKU_KILLS_S) as url:
+            a_signal_goes_through(url)
 
 
 @pytest.mark.parametrize("scale", ["mvp", "small"])
-def test_railway_starts_a_service_that_works(scale: str) -> None:
+def test_railway_starts_a_service_that_works(folder: Folder, scale: str) -> None:
     """With its variables, their references filled in as Railway does."""
-    folder = Folder("railway")
     draining_s = float(str(railway(scale)["deploy"]["drainingSeconds"]))
-    try:
-        with Postgres() as database, Redis(password="hush") as redis:
-            given = {
-                "Postgres.DATABASE_URL": database.url, "Redis.REDIS_URL": f"redis://default:hush@127.0.0.1:{redis.port}",
-                "Redis.REDISUSER": "default", "Redis.REDISPASSWORD": "hush", "Redis.REDISHOST": "127.0.0.1",
-                "Redis.REDISPORT": str(redis.port),
-            }  # fmt: skip
-            (port,) = free_ports(1)
-            env = {name: re.sub(r"\$\{\{([^}]+)\}\}", lambda gap: given[gap[1]], text)
-                   for name, text in variables(scale).items()}  # fmt: skip
-            env |= {"CATALYST_PORT": str(port), "CATALYST_HOST": "0.0.0.0"}  # That of the image.
-            env["CATALYST_STORE_URL"] = env["CATALYST_STORE_URL"].replace("/var/lib/catalyst", str(folder.path))
-            with started(["catalyst", "serve"], folder, port, env, draining_s) as url:
-                a_signal_goes_through(url)
-    finally:
-        folder.remove()
+    with Postgres() as database, Redis(password="hush") as redis:
+        given = {
+            "Postgres.DATABASE_URL": database.url, "Redis.REDIS_URL": f"redis://default:hush@127.0.0.1:{redis.port}",
+            "Redis.REDISUSER": "default", "Redis.REDISPASSWORD": "hush", "Redis.REDISHOST": "127.0.0.1",
+            "Redis.REDISPORT": str(redis.port),
+        }  # fmt: skip
+        (port,) = free_ports(1)
+        env = {name: re.sub(r"\$\{\{([^}]+)\}\}", lambda gap: given[gap[1]], text)
+               for name, text in variables(scale).items()}  # fmt: skip
+        env |= {"CATALYST_PORT": str(port), "CATALYST_HOST": "0.0.0.0"}  # That of the image.
+        env["CATALYST_STORE_URL"] = env["CATALYST_STORE_URL"].replace("/var/lib/catalyst", str(folder.path))
+        with started(["catalyst", "serve"], folder, port, env, draining_s) as url:
+            a_signal_goes_through(url)

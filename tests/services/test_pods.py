@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import pytest
 from catalyst_signals.auth.api_keys import new_key
 from catalyst_signals.client import connect
 from tests.charts import CASES, Manifest, merged, pods, rendered
-from tests.services.child import Child, Service, program
+from tests.services.child import OURS, Child, Service, program
 from tests.services.pods import LINKS, Container
 from tests.services.postgres import Postgres
 from tests.services.redis import ask, until
@@ -173,7 +172,7 @@ def test_a_copy_of_a_log_in_postgresql_is_made_and_put_back() -> None:
 
 def test_links_to_the_service_would_take_the_port(tmp_path: Path) -> None:
     """Why `enableServiceLinks` is off: Kubernetes sets CATALYST_PORT for a Service that is called `catalyst`."""
-    env = {"PATH": str(Path(sys.executable).parent)} | LINKS
+    env = {"PATH": OURS} | LINKS
     done = subprocess.run(["catalyst", "serve"], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 2
     assert "CATALYST_PORT" in done.stderr

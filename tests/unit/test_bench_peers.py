@@ -192,7 +192,7 @@ def test_the_client_counts_what_is_lost_doubled_and_out_of_order(load: Path, ser
         frames.append(unmasked(f'{{"t":"{now_ns - ms * 1_000_000:019d}","n":{n}}}'))
     frames.insert(2, unmasked('{"type":"position"}'))
     client = subprocess.Popen(
-        [load, str(port), "1", "5", "2", f"marks={load.parent / 'marks'}"], stdout=subprocess.PIPE, text=True
+        [load, str(port), "1", "5", "1", f"marks={load.parent / 'marks'}"], stdout=subprocess.PIPE, text=True
     )
     assert client.stdout is not None
     assert client.stdout.readline().startswith("ready ")

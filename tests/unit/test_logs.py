@@ -199,6 +199,7 @@ def test_a_central_store_that_is_away_holds_nobody_up(installed: Any, monkeypatc
     monkeypatch.setattr(shipping, "QUEUE_MAX", 50)
     monkeypatch.setattr(shipping, "BATCH_MAX", 10)
     monkeypatch.setattr(shipping, "AGAIN_S", (0.01, 0.02))
+    monkeypatch.setattr(shipping, "GATHER_S", 0.02)
     with Sink() as sink:
         sink.status = 503
         installed(log_ship_url=sink.url + "/lines")

@@ -28,8 +28,6 @@ from catalyst_signals.wire import frame_of
 from .test_hub import Reader
 from .test_trust import spoil
 
-START_US = now_us()
-
 
 class Clock:
     """The time that is a moment ago or to come, as a test wants it."""

@@ -6,6 +6,7 @@ Owns: where `capacity.toml` is looked for. `catalyst bench --calibrate` writes i
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import cache
 from importlib.resources import files
 from pathlib import Path
 
@@ -17,7 +18,7 @@ from catalyst_signals.advisor.tables import Capacity, Measured, Option, Scale, s
 from catalyst_signals.errors import Misconfigured
 
 FILE = "capacity.toml"
-FILTERS = 10_000  # As many as `catalyst bench --calibrate` judges a signal by.
+FILTERS = 10_000  # By so many `catalyst bench --calibrate` judges a signal.
 
 
 def read_capacity(path: Path | None = None) -> Capacity:
@@ -28,7 +29,7 @@ def read_capacity(path: Path | None = None) -> Capacity:
     """
     here = Path(FILE)
     if path is None and not here.is_file():
-        return msgspec.toml.decode((files(__package__) / FILE).read_bytes(), type=Capacity)
+        return packaged_capacity()
     path = path or here
     try:
         return msgspec.toml.decode(path.read_bytes(), type=Capacity)
@@ -38,6 +39,12 @@ def read_capacity(path: Path | None = None) -> Capacity:
         raise Misconfigured(
             f"{path} is not what `catalyst bench --calibrate` writes: {fault}", field="capacity", got=str(path)
         ) from fault
+
+
+@cache
+def packaged_capacity() -> Capacity:
+    """Of the machine that this was developed on: what stands in for one that was not measured."""
+    return msgspec.toml.decode((files(__package__) / FILE).read_bytes(), type=Capacity)
 
 
 def abilities(load: Load, scale: Scale, queue: Option, capacity: Capacity) -> Iterator[Ability]:
@@ -77,4 +84,4 @@ def _judged(match: Measured) -> str:
 
 
 def _hints(broker: Measured | None) -> str:
-    return _rate(broker) if broker is not None else "not measured"
+    return f"{broker.per_s:,.0f} hints a second, bundled" if broker is not None else "not measured"

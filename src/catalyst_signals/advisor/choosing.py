@@ -6,11 +6,9 @@ Law: where its code answers, that is the answer; where it says nothing, the rule
 
 from __future__ import annotations
 
-import math
-
-from catalyst_signals.advisor.costing import best_that_fits, recommended, total
-from catalyst_signals.advisor.sizing import amount, size_of, whole, yes_or_no
-from catalyst_signals.advisor.tables import Scale, options, sizes
+from catalyst_signals.advisor.costing import best_that_fits, or_any, recommended, total
+from catalyst_signals.advisor.sizing import limit, size_of, whole, yes_or_no
+from catalyst_signals.advisor.tables import Bill, Scale, options, sizes
 
 DIRECT, PUBSUB, STREAMS, KAFKA = "None (direct WebSocket)", "Redis Pub/Sub", "Redis Streams", "Apache Kafka"
 
@@ -68,20 +66,20 @@ def choose_deployment(users: int, budget: float | None, devops_hours: float | No
         InvalidRequest: an argument is no number from 0.
     """
     whole("users", users)
-    amount("budget", budget)
-    amount("devops_hours", devops_hours)
+    limit("budget", budget)
+    limit("devops_hours", devops_hours)
     return deployment_for(size_of(users, 0), users, budget, devops_hours)
 
 
 def deployment_for(scale: Scale, users: int, budget: float | None, devops_hours: float | None) -> Answer:
     """The same where the size is known, by signals too: the matrix asks users only."""
-    said = _deployment(users, _or_any(budget), _or_any(devops_hours))
+    said = _deployment(users, or_any(budget), or_any(devops_hours))
     low, high = PRICES[said]
-    bill, fits_budget = recommended(scale, budget, devops_hours), low <= _or_any(budget)
+    bill, fits_budget = recommended(scale, budget, devops_hours), low <= or_any(budget)
     return _answer(
         said, ours=f"{bill.name} ({_price(*total(bill))})", low=low, high=high, fits_budget=fits_budget,
         best_that_fits=None if fits_budget else best_that_fits(scale, budget, devops_hours).name,
-        why=_why(scale, budget, devops_hours),
+        why=_why(bill, budget, devops_hours),
     )  # fmt: skip
 
 
@@ -118,21 +116,17 @@ def _deployment(users: int, budget: float, hours: float) -> str:
     return LARGE
 
 
-def _why(scale: Scale, budget: float | None, hours: float | None) -> str:
+def _why(bill: Bill, budget: float | None, hours: float | None) -> str:
     limits = [f"${budget:,.0f} a month" if budget is not None else "any budget"]
     limits += [f"{hours:g} hours a week" if hours is not None else "any number of hours"]
-    bill = recommended(scale, budget, hours)
-    return f"{bill.name} is what we take for {scale} with {' and '.join(limits)}; it needs {bill.hours:g} hours a week"
+    given = " and ".join(limits)
+    return f"{bill.name} is what we take for {bill.scale} with {given}; it needs {bill.hours:g} hours a week"
 
 
 def _price(low: float, high: float | None) -> str:
     if high is None:
         return f"${low:,.0f}+/mo"
     return f"${low:,.0f}/mo" if low == high else f"${low:,.0f}-{high:,.0f}/mo"
-
-
-def _or_any(given: float | None) -> float:
-    return math.inf if given is None else given
 
 
 # --- The three flowcharts and the cache tree -------------------------------------------------------------------------
@@ -150,7 +144,7 @@ def chart_of_users(users: int) -> str:
 
 def chart_of_budget(budget: float | None) -> str:
     """Where "What's your budget?" leads. $10, $50 and $500 stand in two bands each: they belong to the smaller."""
-    dollars = _or_any(budget)
+    dollars = or_any(budget)
     if dollars <= 10:
         return "Local or Railway.app"
     if dollars <= 50:
@@ -160,9 +154,9 @@ def chart_of_budget(budget: float | None) -> str:
 
 def chart_of_experience(hours: float | None) -> str:
     """Where "DevOps experience?" leads; none is below 4 hours a week, basic below 8, as its helper counts."""
-    if _or_any(hours) < 4:
+    if or_any(hours) < 4:
         return "Use PaaS (Railway, Heroku)"
-    return "DigitalOcean or simple AWS" if _or_any(hours) < 8 else "AWS ECS, Kubernetes"
+    return "DigitalOcean or simple AWS" if or_any(hours) < 8 else "AWS ECS, Kubernetes"
 
 
 def cache_tree(users: int, *, persistent: bool, several: bool) -> str:

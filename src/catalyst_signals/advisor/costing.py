@@ -40,7 +40,7 @@ def recommended(scale: Scale, budget: float | None, hours: float | None) -> Bill
     for bill in preferred:
         if fits(bill, budget, hours):
             return bill
-    enough = max(_limit(hours), min(bill.hours for bill in preferred))
+    enough = max(or_any(hours), min(bill.hours for bill in preferred))
     return min((bill for bill in preferred if bill.hours <= enough), key=lambda bill: total(bill)[0])
 
 
@@ -58,7 +58,7 @@ def best_that_fits(scale: Scale, budget: float | None, hours: float | None) -> B
 
 def fits(bill: Bill, budget: float | None, hours: float | None) -> bool:
     """Whether it begins within the budget, and takes no more hours."""
-    return total(bill)[0] <= _limit(budget) and bill.hours <= _limit(hours)
+    return total(bill)[0] <= or_any(budget) and bill.hours <= or_any(hours)
 
 
 def total(bill: Bill) -> tuple[float, float | None]:
@@ -73,7 +73,7 @@ def cost_of(load: Load, scale: Scale) -> tuple[Bill, Cost]:
     """What is recommended, and its bill beside all others for the size."""
     bill = recommended(scale, load.budget, load.devops_hours)
     low, high = total(bill)
-    fits_budget, fits_hours = low <= _limit(load.budget), bill.hours <= _limit(load.devops_hours)
+    fits_budget, fits_hours = low <= or_any(load.budget), bill.hours <= or_any(load.devops_hours)
     best = bill if fits_budget and fits_hours else best_that_fits(scale, load.budget, load.devops_hours)
     return bill, Cost(
         name=bill.name, kind=bill.kind, lines=tuple(_lines(bill)), low=low, high=high, fits_budget=fits_budget,
@@ -123,7 +123,7 @@ def _instead(cost: Cost, hours: float | None) -> str:
     if best is None:
         return "Nothing takes less."
     name = f"{best.name} ({title_of(best.scale)}), {dollars(best.low, best.high)}"
-    if best.hours > _limit(hours):
+    if best.hours > or_any(hours):
         return f"Nearest is {name}, {_hours(best.hours)} a week."
     return f"What fits is {name}."
 
@@ -155,7 +155,8 @@ def _bills(ids: tuple[str, ...]) -> list[Bill]:
     return [by_id[id] for id in ids]
 
 
-def _limit(given: float | None) -> float:
+def or_any(given: float | None) -> float:
+    """A budget or hours; None is no limit."""
     return math.inf if given is None else given
 
 

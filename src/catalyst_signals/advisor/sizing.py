@@ -37,8 +37,8 @@ def checked(load: Load) -> Load:
     """
     whole("users", load.users)
     whole("signals", load.signals)
-    amount("budget", load.budget)
-    amount("devops_hours", load.devops_hours)
+    limit("budget", load.budget)
+    limit("devops_hours", load.devops_hours)
     yes_or_no("replay", load.replay)
     return load
 
@@ -49,7 +49,7 @@ def whole(field: str, got: object) -> None:
         raise _refused(field, got, f"a whole number from 0 to {MAX:,}")
 
 
-def amount(field: str, got: object) -> None:
+def limit(field: str, got: object) -> None:
     """A number that can be, or None for no limit, is let through."""
     if got is None:
         return

@@ -8,16 +8,17 @@ from __future__ import annotations
 
 import asyncio
 import os
+import sys
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
+from catalyst_signals.advisor.capacity import FILTERS
 from catalyst_signals.advisor.tables import Capacity, Measured
 from catalyst_signals.brokers import BROKERS
 from catalyst_signals.calibrate.loads import (
     COMMIT_DRAFTS,
-    FILTERS,
     HINTS,
     IN_FLIGHT,
     SUBSCRIBE,
@@ -30,7 +31,7 @@ from catalyst_signals.calibrate.loads import (
 )
 from catalyst_signals.calibrate.machine import machine
 from catalyst_signals.calibrate.rounds import PATIENCE_S, ROUNDS, WARM_ROUNDS, Load, Rate, Reading, rate_of
-from catalyst_signals.calibrate.serving import Server, says_cpu_time, serving
+from catalyst_signals.calibrate.serving import Server, serving
 from catalyst_signals.calibrate.sockets import Socket
 from catalyst_signals.errors import Misconfigured, Unavailable, Unsupported
 from catalyst_signals.stores import SCRATCHES, STORES
@@ -68,7 +69,7 @@ async def calibrate(store_url: str, broker_url: str | None, seconds: float, prog
         Misconfigured: the store or the broker cannot be measured; says why.
         Unavailable: a part went away, or all of it hangs.
     """
-    if not says_cpu_time():
+    if sys.platform != "linux":
         raise Unsupported("only Linux says how much processor time a process used; measure on the machine that serves")
     _check(store_url, broker_url)
     load = os.getloadavg()[0]
@@ -106,10 +107,11 @@ class _Run:
         self.rates: dict[str, Rate] = {}
 
     async def all(self) -> Capacity:
-        store, signal_bytes = await self._store()
-        match = await self._match()
+        """First what may not be there, so that nobody waits to be told."""
         broker = await self._broker(self._broker_url) if self._broker_url is not None else None
         publish, fanout, connection_bytes = await self._server()
+        store, signal_bytes = await self._store()
+        match = await self._match()
         return Capacity(
             machine=machine(), store_url=without_password(self._store_url),
             broker_url=without_password(self._broker_url or "memory:"),

@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import msgspec
 
+from catalyst_signals.advisor.capacity import FILTERS
 from catalyst_signals.brokers import Broker
 from catalyst_signals.calibrate.sockets import Socket
 from catalyst_signals.events import Batch, Draft, Frame, Refused, hash_of_draft
@@ -26,7 +27,7 @@ from catalyst_signals.stores import Store
 
 CHANNEL = "main"
 COMMIT_DRAFTS = 100  # Of as many publishers, in one commit.
-FILTERS, DOCS = 10_000, 200
+DOCS = 200
 IN_FLIGHT, TOGETHER = 256, 64  # Publishes of one WebSocket: unanswered at most, and sent by one call.
 OTHERS = 10**9  # Ids from here on are of signals that Publishing has not published.
 SWEEP_S = 0.02  # How often subscribers are read.

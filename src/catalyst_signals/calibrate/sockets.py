@@ -7,6 +7,7 @@ Law: who measures may not be the limit: many sockets are read in turns, each wit
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 from typing import Self
 
@@ -15,6 +16,7 @@ from catalyst_signals.errors import Unavailable
 READ_BYTES = 1 << 18
 OPEN_S = 10.0
 REFUSED = b'"type":"error"'
+_MESSAGE = re.compile(rb'"message":"([^"]*)')
 _HELLO = (
     "GET /v1/ws HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     "Sec-WebSocket-Key: dGhlIHNhbXBsZSBub25jZQ==\r\nSec-WebSocket-Version: 13\r\nAuthorization: Bearer {key}\r\n\r\n"
@@ -75,7 +77,9 @@ class Socket:
 
     def _count(self, data: bytes) -> None:
         if REFUSED in data:
-            raise Unavailable(f"the server that is measured refused: {data.decode(errors='replace')[:300]}")
+            why = _MESSAGE.search(data, data.index(REFUSED))
+            said = why[1].decode(errors="replace") if why is not None else "it does not say why"
+            raise Unavailable(f"the server that is measured refused: {said}")
         data = self._rest + data
         self.seen += data.count(self._mark)
         self._rest = data[-len(self._mark) + 1 :]  # Shorter than the mark: it is counted once.

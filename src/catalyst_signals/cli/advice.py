@@ -16,11 +16,12 @@ from rich.console import Console
 from rich.text import Text
 
 from catalyst_signals.advisor.built import missing_for
+from catalyst_signals.advisor.capacity import packaged_capacity
 from catalyst_signals.advisor.choosing import cache_tree, chart_of_budget, chart_of_experience, chart_of_users
 from catalyst_signals.advisor.costing import amount, dollars
 from catalyst_signals.advisor.shapes import Advice, Cost, Limit, Load, Standing
 from catalyst_signals.advisor.sizing import title_of
-from catalyst_signals.advisor.tables import SCALES, Scale, options, sizes
+from catalyst_signals.advisor.tables import SCALES, Capacity, Scale, options, sizes
 from catalyst_signals.cli.chart import bar_of
 from catalyst_signals.cli.console import clean
 from catalyst_signals.cli.sheets import head, screen_of, table_of
@@ -42,7 +43,7 @@ def say_advice(advice: Advice) -> None:
     screen = screen_of()
     if advice.server is not None:
         _say_standing(screen, advice.server)
-    _sayhead(screen, advice)
+    _say_head(screen, advice)
     _say_stack(screen, advice)
     _say_cost(screen, advice.asked, advice.cost)
     _say_matrix(screen, advice)
@@ -115,7 +116,7 @@ def _when(limit: Limit) -> str:
 # --- What it comes to --------------------------------------------------------------------------------------------
 
 
-def _sayhead(screen: Console, advice: Advice) -> None:
+def _say_head(screen: Console, advice: Advice) -> None:
     cost = advice.cost
     screen.print(Text.assemble((f"{title_of(advice.scale)}: ", "bold"), _why_this_size(advice)))
     price = Text.assemble((clean(cost.name), "bold"), ", ", (dollars(cost.low, cost.high), "bold"))
@@ -235,14 +236,22 @@ def _totals(matrix: str) -> str:
 def _say_abilities(screen: Console, advice: Advice) -> None:
     if not advice.abilities:
         return
-    machine = advice.capacity.machine
-    head(screen, "what it can do", f"measured on {machine.cores} cores, {machine.date[:10]}")
+    head(screen, "what it can do", _measured_where(advice.capacity))
     table = table_of("", "measured", "the matrix")
     for each in advice.abilities:
         if each.matrix == "-":  # These are in `--full`.
             continue
         table.add_row(Text(clean(each.what), "dim"), clean(each.measured), clean(each.matrix))
     screen.print(table)
+
+
+def _measured_where(capacity: Capacity) -> str:
+    """Whose numbers they are: somebody who did not measure should not take them for theirs."""
+    machine, store = capacity.machine, capacity.store_url.partition(":")[0]
+    measured = f"measured with {clean(store)} on {machine.cores} cores, {clean(machine.date[:10])}"
+    if capacity == packaged_capacity():
+        return f"{measured}, where Catalyst is developed: not on your machine"
+    return f"{measured} ({clean(machine.cpu)})"
 
 
 # --- What to do --------------------------------------------------------------------------------------------------
@@ -296,7 +305,8 @@ def _next(advice: Advice) -> Iterator[tuple[str, str]]:
     name = ON_A_DROPLET if ON_A_DROPLET in there else next(iter(there), "compose")
     what = "every file of it" if scale == advice.scale else f"{title_of(scale)}, the largest that is built"
     yield f"catalyst deploy {name} --scale {scale} --out {name}", what
-    yield "catalyst bench --calibrate", "measures your machine"
+    if advice.capacity == packaged_capacity():
+        yield "catalyst bench --calibrate", "measures your machine"
 
 
 def _is_at(target: Target, advice: Advice, scale: Scale) -> bool:

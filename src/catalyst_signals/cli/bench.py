@@ -5,6 +5,7 @@ Owns: the flags, the table, the sentence below it. What is measured, and how, is
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
@@ -12,9 +13,9 @@ from typing import Annotated
 import msgspec
 import typer
 
+from catalyst_signals.advisor.capacity import FILE, FILTERS
 from catalyst_signals.advisor.tables import Capacity, options, sizes
 from catalyst_signals.calibrate import SECONDS_MAX, SECONDS_MIN, Calibration, calibrate
-from catalyst_signals.calibrate.loads import FILTERS
 from catalyst_signals.calibrate.machine import busy
 from catalyst_signals.calibrate.rounds import Rate
 from catalyst_signals.calibrate.writing import check_new, write
@@ -60,7 +61,7 @@ def bench(
     broker_url: Annotated[
         str | None, typer.Option("--broker-url", metavar="URL", help="Also measure this broker.")
     ] = None,
-    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")] = Path("capacity.toml"),
+    out: Annotated[Path, typer.Option("--out", metavar="FILE", help="The file to write.")] = Path(FILE),
     force: Annotated[bool, typer.Option("--force", help="Replace a file that is there.")] = False,
     json: Json = False,
 ) -> None:
@@ -72,10 +73,13 @@ def bench(
     if not run_until_stopped(_calibrate(store_url, broker_url, seconds, found)):
         raise typer.Exit(INTERRUPTED)
     (calibration,) = found
-    write(calibration, out)
     if json:
+        write(calibration, out)
         return console.say_json(_as_json(calibration, out))
-    return _say(calibration, out)
+    _say(calibration)  # First: what was measured is not lost where nothing can be written.
+    write(calibration, out)
+    flag = "" if out == Path(FILE) else f" --capacity {shlex.quote(str(out))}"
+    return console.say(f"{out}: written; `catalyst advise{flag}` reads it here")
 
 
 def _say_what_it_can() -> None:
@@ -128,7 +132,7 @@ def _as_json(found: Calibration, out: Path) -> dict[str, object]:
     }  # fmt: skip
 
 
-def _say(found: Calibration, out: Path) -> None:
+def _say(found: Calibration) -> None:
     capacity, machine = found.capacity, found.capacity.machine
     console.say(
         f"{machine.cpu}, {machine.cores} core{'s' * (machine.cores != 1)}, {machine.memory_gib:g} GiB, "
@@ -147,7 +151,6 @@ def _say(found: Calibration, out: Path) -> None:
             f"The machine was busy before it began (load average {found.load:.1f} on {machine.cores} cores): "
             "these are not the numbers of the machine alone; measure again when it is quiet"
         )
-    console.say(f"{out}: written; `catalyst advise` reads it here")
 
 
 def _rows(found: Calibration) -> Iterator[tuple[str, ...]]:
