@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 from websockets.asyncio.client import connect as dial
-from websockets.exceptions import ConnectionClosed
+from websockets.exceptions import ConnectionClosed, InvalidHandshake
 
 from catalyst_signals.filters import parse
 from catalyst_signals.wire import decode, frame_of
@@ -26,7 +26,7 @@ from tests.services.nodes import Site, a_site
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
 SLOW, STUCK = 14, 6  # Who goes on after a while, and who does not before the end.
-STOPS_S, STALL_S = 4.0, 5.0
+STOPS_S, STALL_S = 4.0, 8.0
 NOTE = "x" * 2000  # A signal of 2 KB: what a stalled reader has not taken is more than the kernel keeps for it.
 ROOM_KIB = 16 << 10  # Ten queues of all that is sent meanwhile would be 60 MB a node.
 DELAY_S = 1.0
@@ -70,6 +70,8 @@ class Slow:
                         self._take(json.loads(await wire.recv()))
             except ConnectionClosed as closed:
                 self.closed.append(closed.rcvd.code if closed.rcvd is not None else 1006)
+            except (InvalidHandshake, OSError, TimeoutError):
+                await asyncio.sleep(0.1)  # A busy machine's node takes nobody for a moment: every client asks again.
 
     def _take(self, message: dict[str, Any]) -> None:
         if "data" in message:
@@ -89,8 +91,13 @@ def rss_kib(node: RunningServer) -> int:
     return int(next(line.split()[1] for line in lines if line.startswith("VmRSS")))
 
 
+def all_given_up(site: Site) -> int:
+    """How many both nodes closed because they were too slow."""
+    return sum(given_up(node, site.nodes[0].admin_key) for node in site.nodes)
+
+
 def given_up(node: RunningServer, key: str) -> int:
-    """How many a node closed because they were too slow."""
+    """How many of them were one node's."""
     with node.http(key) as http:
         found = re.search(r'catalyst_connections_closed_total\{reason="too_slow"\} (\d+)', http.get("/metrics").text)
     return int(found[1]) if found else 0
@@ -107,7 +114,8 @@ async def readers(site: Site) -> AsyncIterator[list[Slow]]:
     finally:
         for task in tasks:
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        ended = await asyncio.gather(*tasks, return_exceptions=True)
+        assert all(isinstance(each, asyncio.CancelledError) for each in ended), ended
 
 
 async def test_who_stops_reading_hurts_nobody_and_has_everything_once_he_reads_again(site: Site) -> None:
@@ -121,7 +129,10 @@ async def test_who_stops_reading_hurts_nobody_and_has_everything_once_he_reads_a
             await asyncio.sleep(STOPS_S)
             for each in slow[:SLOW]:
                 each.reading.set()
-            await asyncio.sleep(STALL_S - STOPS_S + 2)
+            # How soon a stalled reader is full depends on how much a busy machine sends meanwhile.
+            async with asyncio.timeout(60):
+                while await asyncio.to_thread(all_given_up, site) < STUCK:
+                    await asyncio.sleep(0.2)
             grown = [rss_kib(node) - kib for node, kib in zip(site.nodes, before, strict=True)]
             delays_s = sorted(load.delays_s)
             for each in slow:
@@ -130,7 +141,7 @@ async def test_who_stops_reading_hurts_nobody_and_has_everything_once_he_reads_a
     assert not any(each.closed for each in slow[:SLOW]), "who was only slow was closed"
     stuck = [each.closed for each in slow[SLOW:]]
     assert all(closed in ([TOO_SLOW], [DROPPED]) for closed in stuck), stuck
-    assert sum(given_up(node, site.nodes[0].admin_key) for node in site.nodes) == STUCK
+    assert all_given_up(site) == STUCK
     assert delays_s[len(delays_s) * 99 // 100] < DELAY_S, "the others waited"
     assert max(grown) < ROOM_KIB, grown
 
@@ -140,7 +151,7 @@ async def all_have_what_is_theirs(slow: list[Slow], site: Site) -> None:
     docs = {seq: doc_of(event) for seq, event in sorted(site.log.items())}
     for each in slow:
         due = [seq for seq, doc in docs.items() if parse(each.filter).matches(doc)]
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(each.seqs) < len(due):
                 await asyncio.sleep(0.05)
         assert each.seqs == due
