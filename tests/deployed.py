@@ -27,7 +27,7 @@ SETS = [(target.name, scale) for target in targets().values() for scale in targe
 @cache
 def set_of(target: str, scale: str, domain: str = Names().domain) -> dict[str, str]:
     """Its files by their paths."""
-    return files_of(targets()[target], scale, Names(domain=domain))  # type: ignore[arg-type]
+    return files_of(targets()[target], scale, Names(domain=domain))
 
 
 def written(target: str, scale: str, folder: Path, domain: str = Names().domain) -> Path:

@@ -342,7 +342,7 @@ def test_the_settings_of_a_task_are_taken(ecs: Path, replica: str) -> None:
     found = stacks(ecs, {"aws/data.yaml": {"Replica": replica}})
     node = node_of(ecs)
     given = {name.removeprefix("CATALYST_").lower(): value for name, value in environment_of(node).items()}
-    settings = Settings(**given)  # type: ignore[arg-type]
+    settings = Settings(**given)
     assert settings.public_url == "https://signals.example.org"
     assert settings.trusted_proxies == ["10.77.0.0/24", "10.77.1.0/24"]
     urls = json.loads(found["aws/data.yaml"].resources()["CacheUrls"]["SecretString"])

@@ -45,7 +45,7 @@ def test_a_set_is_written_whole_and_no_secret_is_in_it(
     assert said["files"] == sorted(files)
     for path, text in files.items():
         assert stat.S_IMODE((tmp_path / path).stat().st_mode) == (0o755 if text.startswith("#!") else 0o644)
-    assert [each["name"] for each in said["secrets"]] == [s.name for s in targets()[target].secrets_at(scale)]  # type: ignore[arg-type]
+    assert [each["name"] for each in said["secrets"]] == [s.name for s in targets()[target].secrets_at(scale)]
     for secret in said["secrets"]:
         assert secret["put"]
         assert not any(secret["value"] in text for text in files.values())

@@ -97,7 +97,7 @@ def test_every_secret_of_compose_has_its_place_in_env_example(scale: str) -> Non
     """What `catalyst deploy compose` shows is what is asked for."""
     from catalyst_signals.deploy import targets
 
-    secrets = {secret.name for secret in targets()["compose"].secrets_at(scale)}  # type: ignore[arg-type]
+    secrets = {secret.name for secret in targets()["compose"].secrets_at(scale)}
     assert secrets == set(re.findall(r"^(\w+)=$", set_of("compose", scale)["compose/env.example"], re.MULTILINE))
 
 

@@ -137,7 +137,7 @@ def node_in(folder: Path, environment: dict[str, str], monkeypatch: pytest.Monke
         name.removeprefix("CATALYST_").lower(): value for name, value in environment.items()
         if name.startswith("CATALYST_") and name != "CATALYST_HOST"
     }  # fmt: skip
-    return RunningServer(folder, poll_s=POLL_S, **settings)  # type: ignore[arg-type]
+    return RunningServer(folder, poll_s=POLL_S, **settings)
 
 
 async def test_a_task_and_a_node_run_with_what_the_templates_give_them(

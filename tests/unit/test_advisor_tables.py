@@ -368,8 +368,8 @@ def test_a_figure_has_a_number_or_says_why_not_and_where_it_is_from(name: str) -
         if isinstance(each, tables.Cell):
             assert each.text or each.why, each
         if isinstance(each, (Figure, tables.Cell, tables.Line)):
-            assert each.source or table.source, each  # type: ignore[attr-defined]
-            assert each.date or table.date, each  # type: ignore[attr-defined]
+            assert each.source or table.source, each
+            assert each.date or table.date, each
             assert not each.source or each.date or each.source.startswith("decision matrix"), each
 
 
@@ -397,7 +397,7 @@ def test_whoever_differs_from_the_matrix_says_why() -> None:
     """Another pick than the matrix's has its sentence."""
     for size in sizes().values():
         for part in ("queue", "database", "series", "cache"):
-            pick = size.stack[part]  # type: ignore[index]
+            pick = size.stack[part]
             assert pick.decision or not (pick.matrix or (pick.matrix_runner_up and pick.runner_up)), (size.name, part)
 
 
@@ -456,7 +456,7 @@ def test_a_command_or_setting_that_is_named_exists() -> None:
     from catalyst_signals.deploy import targets
     from catalyst_signals.server.settings import Settings
 
-    commands = set(typer.main.get_command(app).commands)  # type: ignore[attr-defined]
+    commands = set(typer.main.get_command(app).commands)
     for name in FILES:
         text = (Path(tables.__file__).parent / name).read_text()
         for command in re.findall(r"\bcatalyst ([a-z]+)", re.sub(r"^#.*$", "", text, flags=re.M)):
